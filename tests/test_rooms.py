@@ -9,7 +9,6 @@ ROOMS = (
     "weights media sources conversation encoders connectors language adapters heads fusion "
     "assistant training data evaluation analysis systems arena serving cli"
 ).split()
-FREE = {"refusal", "__init__", "__main__"}  # top-level modules that belong to no room
 ROOT = Path(serval.__file__).parent
 
 
