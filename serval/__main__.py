@@ -1,0 +1,3 @@
+from serval.cli import main
+
+main()

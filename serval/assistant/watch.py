@@ -1,0 +1,75 @@
+"""A standing instruction made ready to run: its understanding, its gate, its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serval.assistant.gates import build
+from serval.assistant.gates.gate import Gate, Score
+from serval.assistant.instructions.instruction import Instruction, Target, Understanding
+from serval.assistant.policy import Decision, Policy
+from serval.assistant.view import ChangeKind, View
+from serval.encoders.percept import Looks
+
+LOOKS = {
+    Target.OBJECTS: Looks(detect=True),
+    Target.SCENE: Looks(detect=True, features=True),
+    Target.TEXT: Looks(features=True, text=True),
+    Target.LIKENESS: Looks(features=True),
+    Target.EVERYTHING: Looks(detect=True, features=True, hands=True),
+    Target.NOTHING: Looks(),
+}
+
+
+@dataclass
+class Watch:
+    """One instruction on one source. ``step`` is causal; all that it remembers is in the two states."""
+
+    instruction: Instruction
+    understanding: Understanding
+    gate: Gate
+    policy: Policy
+    _gate_state: Any = field(init=False)
+    _policy_state: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate_state, self._policy_state = self.gate.start(), self.policy.start()
+
+    def step(self, view: View) -> tuple[Score, Decision]:
+        self._gate_state, score = self.gate.step(self._gate_state, view)
+        self._policy_state, decision = self.policy.step(self._policy_state, score, view.time)
+        return score, decision
+
+
+def looks_for(understandings: list[Understanding]) -> Looks:
+    """What the small encoders must be able to see for these instructions: the union of what each needs."""
+    needs = [LOOKS[understanding.target] for understanding in understandings]
+    hands = any({ChangeKind.PUT, ChangeKind.TAKEN} & set(understanding.kinds) for understanding in understandings)
+    return Looks(
+        detect=any(look.detect for look in needs),
+        features=any(look.features for look in needs),
+        hands=hands or any(look.hands for look in needs),
+        text=any(look.text for look in needs),
+    )
+
+
+def make_watch(
+    instruction: Instruction,
+    understanding: Understanding,
+    gate: str | None = None,
+    likeness: Callable[[str], NDArray[np.float32]] | None = None,
+    policy: Mapping[str, float] | None = None,
+) -> Watch:
+    """Build the gate named by the caller, else by the instruction, else by its understanding.
+
+    Args:
+        likeness: query sentence -> [1000] weights over ImageNet tags, for the likeness gate.
+    """
+    weights = likeness(understanding.query) if likeness and understanding.target is Target.LIKENESS else None
+    built = build(gate or instruction.gate or understanding.gate, understanding, likeness_weights=weights)
+    return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})))
