@@ -16,6 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+OLD_PYTHON = f"serval: Python 3.11 or newer is needed and this is {sys.version.split()[0]}; run make with PYTHON=python3.11"
+NO_VENV = "serval: this Python cannot make virtual environments; install python3-venv (Debian) or another Python"
+NO_PACKAGES = "serval: the packages of requirements.lock could not be installed (see above); check the network and run it again"
 
 
 def cache_folder() -> Path:
@@ -34,15 +37,12 @@ def build(folder: Path) -> None:
     try:
         run(sys.executable, "-m", "venv", folder)
     except subprocess.CalledProcessError:
-        raise SystemExit(
-            "serval: this Python cannot make virtual environments; install its venv package (Debian: apt-get install python3-venv)"
-        ) from None
+        raise SystemExit(NO_VENV) from None
     try:
-        run(folder / "bin/python", "-m", "pip", "install", "--quiet", "--progress-bar", "on", "--no-deps", "-r", LOCK)
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]  # a person wants to see it move
+        run(folder / "bin/python", "-m", "pip", "install", *quiet, "--no-deps", "-r", LOCK)
     except subprocess.CalledProcessError:
-        raise SystemExit(
-            f"serval: the packages of {LOCK.name} could not be installed (see above); check the network and run it again"
-        ) from None
+        raise SystemExit(NO_PACKAGES) from None
     (folder / "complete").touch()
 
 
@@ -57,9 +57,7 @@ def link_here(folder: Path) -> None:
 
 def main() -> None:
     if sys.version_info < (3, 11):
-        raise SystemExit(
-            f"serval: Python 3.11 or newer is needed and this is {sys.version.split()[0]}; run make with PYTHON=python3.11"
-        )
+        raise SystemExit(OLD_PYTHON)
     key = hashlib.sha256(LOCK.read_bytes() + f"{sys.version_info[:2]}{sys.platform}".encode()).hexdigest()[:16]
     folder = cache_folder() / "environments" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
