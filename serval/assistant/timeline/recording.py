@@ -11,17 +11,18 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Select, Table, delete, func, literal, select, update
+from sqlalchemy import Connection, Engine, Select, func, select, update
 
 from serval.assistant.timeline import schema
 from serval.assistant.timeline.database import open_sqlite, told_plainly
+from serval.assistant.timeline.eviction import PAGE_BYTES, Evicted, make_room
 from serval.assistant.timeline.packing import pack, unpack
 from serval.assistant.timeline.picture import Picture
 from serval.encoders.percept import Looks, Percept
@@ -30,7 +31,6 @@ from serval.refusal import Refusal
 
 FILE = "recording.sqlite"
 _EXAMINED = "examined"  # key of the percept that the gates decided from; closer looks are keyed by what they looked for
-_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,6 @@ class Admitted:
     time: float
     luma: NDArray[np.uint8]  # [36, 64]
     examined: bool
-
-
-@dataclass(frozen=True)
-class Evicted:
-    """What the cap has cost one source: how much of what, and the time it lies in."""
-
-    source: str
-    frames: int
-    percepts: int
-    pictures: int
-    bytes: int
-    since: float
-    until: float
 
 
 class Recording:
@@ -69,7 +56,7 @@ class Recording:
         self.name = name
         self._engine, self._reading = engine, engine.execution_options(reading=True)
         self._flush_seconds, self._flush_bytes = flush_seconds, _slice(budget)
-        self._pages = (budget - 3 * _slice(budget)) // _PAGE_BYTES  # the log beside the file takes up to two slices
+        self._pages = (budget - 3 * _slice(budget)) // PAGE_BYTES  # the log beside the file takes up to two slices
         self._frames: list[dict[str, Any]] = []
         self._percepts: list[dict[str, Any]] = []
         self._pictures: list[dict[str, Any]] = []
@@ -99,7 +86,7 @@ class Recording:
             raise Refusal(f"{megabytes:g} MB for the recording", "this is too little", "give it at least 8 MB")
         path = Path(folder) / FILE
         budget = int(megabytes * (1 << 20))
-        pragmas = {"wal_autocheckpoint": _slice(budget) // _PAGE_BYTES, "journal_size_limit": _slice(budget)}
+        pragmas = {"wal_autocheckpoint": _slice(budget) // PAGE_BYTES, "journal_size_limit": _slice(budget)}
         engine = open_sqlite(path, write=write, wait=wait, synchronous="NORMAL", pragmas=pragmas)
         recording = cls(engine, str(path), megabytes=megabytes, flush_seconds=flush_seconds)
         try:
@@ -174,7 +161,7 @@ class Recording:
             self._batch += 1
             try:
                 with told_plainly(self.name), self._engine.begin() as connection:
-                    self._make_room(connection, self._waiting)
+                    make_room(connection, self._pages, self._waiting)
                     self._insert(connection)
             finally:
                 for rows in (self._frames, self._percepts, self._pictures, self._kept):
@@ -195,53 +182,6 @@ class Recording:
         if self._kept:
             named = schema.pictures.c.sha256.in_(self._kept)
             connection.execute(update(schema.pictures).where(named).values(keyframe=1))
-
-    # -- staying below the cap ----------------------------------------------------------------------------------------
-
-    def _make_room(self, connection: Connection, need: int) -> None:
-        pages = need * 5 // 4 // _PAGE_BYTES + 16  # rows do not fill their pages, and indexes grow
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {self._pages}")
-        while self._used(connection) + pages > self._pages and self._forget(connection):
-            pass
-
-    @staticmethod
-    def _used(connection: Connection) -> int:
-        count, free = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "freelist_count"))
-        return int(count - free)
-
-    def _forget(self, connection: Connection) -> bool:
-        """Evict the oldest second, or the oldest keyframe when keyframes fill half the cap or nothing else is left."""
-        picture = schema.pictures.c
-        held = connection.execute(select(func.sum(picture.bytes)).where(picture.keyframe == 1)).scalar_one() or 0
-        tables = (schema.frames, schema.percepts, schema.pictures)
-        loose = [table.c.batch for table in tables[:2]]
-        oldest = [connection.execute(select(func.min(batch))).scalar_one() for batch in loose]
-        oldest.append(connection.execute(select(func.min(picture.batch)).where(picture.keyframe == 0)).scalar_one())
-        batch = min((each for each in oldest if each is not None), default=None)
-        if batch is None or held > self._pages * _PAGE_BYTES // 2:
-            seq = connection.execute(select(func.min(picture.seq)).where(picture.keyframe == 1)).scalar_one()
-            if seq is None:
-                return False
-            self._evict(connection, schema.pictures, picture.seq == seq)
-            return True
-        self._evict(connection, schema.frames, schema.frames.c.batch == batch)
-        self._evict(connection, schema.percepts, schema.percepts.c.batch == batch)
-        self._evict(connection, schema.pictures, (picture.batch == batch) & (picture.keyframe == 0))
-        return True
-
-    @staticmethod
-    def _evict(connection: Connection, table: Table, which: Any) -> None:
-        """Delete rows and add them to the account of their source."""
-        size = func.length(table.c[{"frames": "luma", "percepts": "body", "pictures": "jpeg"}[table.name]])
-        counts = [func.count() if each is table else literal(0) for each in (schema.frames, schema.percepts, schema.pictures)]
-        gone = select(table.c.source, *counts, func.sum(size), func.min(table.c.time), func.max(table.c.time))
-        for row in connection.execute(gone.where(which).group_by(table.c.source)).all():
-            query = schema.insert(connection, schema.evicted).values(astuple(Evicted(*row)))
-            old, new = schema.evicted.c, query.excluded
-            sums = {name: old[name] + new[name] for name in ("frames", "percepts", "pictures", "bytes")}
-            span = {"since": func.min(old.since, new.since), "until": func.max(old.until, new.until)}
-            connection.execute(query.on_conflict_do_update(index_elements=["source"], set_=sums | span))
-        connection.execute(delete(table).where(which))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, Connection, Engine, Select, delete, func, select
 
-from serval.assistant.event import Event, EventKind
+from serval.assistant.event import Event
 from serval.assistant.timeline import schema
 from serval.assistant.timeline.database import open_postgresql, open_sqlite, told_plainly
 from serval.assistant.timeline.run import RunInfo
+from serval.assistant.timeline.search import Wanted, conditions, words
 from serval.refusal import Refusal
 
 FILE = "timeline.sqlite"
@@ -39,18 +40,6 @@ class TraceRow:
     threshold: float
     action: str  # "wake", "silent", "standby" ...
     why: str
-
-
-class Wanted(TypedDict, total=False):
-    """Which events. ``since`` and ``until`` are seconds on the run's clock: an event counts when any of it lies between.
-    ``text`` is found, whatever its case, in what was said and in labels and text read in the picture."""
-
-    since: float | None
-    until: float | None
-    source: str | None
-    kind: EventKind | None
-    instruction: str | None
-    text: str | None
 
 
 @dataclass(frozen=True)
@@ -153,7 +142,7 @@ class Timeline:
         body = json.dumps(row, allow_nan=False)
         columns = {key: row[key] for key in ("id", "kind", "source", "instruction", "t_start", "t_end", "said_at")}
         with self._writing() as connection:
-            query = schema.insert(connection, schema.events).values(**columns, words=_words(event), body=body)
+            query = schema.insert(connection, schema.events).values(**columns, words=words(event), body=body)
             added = connection.execute(query.on_conflict_do_nothing().returning(schema.events.c.seq)).scalar_one_or_none()
             if added is None:
                 known = connection.execute(select(schema.events.c.body).where(schema.events.c.id == event.id)).scalar_one()
@@ -164,15 +153,23 @@ class Timeline:
     def events(self, *, limit: int | None = None, newest_first: bool = False, **wanted: Unpack[Wanted]) -> Iterator[Event]:
         """Events in the order they were said, read a page at a time; which ones, `Wanted` tells."""
         table = schema.events
-        query = select(table.c.said_at, table.c.seq, table.c.body).where(*_conditions(wanted))
+        query = select(table.c.said_at, table.c.seq, table.c.body).where(*conditions(wanted))
         for row in self._pages(query, (table.c.said_at, table.c.seq), limit, newest_first):
             yield _parsed(Event, row[2], self.name)
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
         """How many events `events` would give."""
         with told_plainly(self.name), self._reading.connect() as connection:
-            query = select(func.count()).select_from(schema.events).where(*_conditions(wanted))
+            query = select(func.count()).select_from(schema.events).where(*conditions(wanted))
             return connection.execute(query).scalar_one()
+
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that the run was started with, or that left anything here."""
+        names = {source.name for source in self.info.sources} if self.info else set()
+        with told_plainly(self.name), self._reading.connect() as connection:
+            for table in (schema.events, schema.trace):
+                names.update(connection.execute(select(table.c.source).distinct()).scalars())
+        return tuple(sorted(names))
 
     def event(self, id: str) -> Event | None:  # noqa: A002 - it is called so on the event
         with told_plainly(self.name), self._reading.connect() as connection:
@@ -292,29 +289,6 @@ class Timeline:
                 return
             left -= len(rows)
             after = (rows[-1][0], rows[-1][1])
-
-
-def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
-    column = schema.events.c
-    conditions: list[ColumnElement[bool]] = []
-    if (since := wanted.get("since")) is not None:
-        conditions.append(column.t_end >= since)
-    if (until := wanted.get("until")) is not None:
-        conditions.append(column.t_start <= until)
-    exact = {name: wanted.get(name) for name in ("source", "kind", "instruction")}
-    conditions += [column[name] == str(value) for name, value in exact.items() if value is not None]
-    if text := wanted.get("text"):
-        conditions.append(column.words.contains(text.casefold(), autoescape=True))
-    return conditions
-
-
-def _words(event: Event) -> str:
-    """Everything in an event that a person might look for, case-folded."""
-    parts = [event.text, event.unverified]
-    for fact in event.facts:
-        parts += [fact.subject, fact.object, fact.action, fact.place, fact.text]
-    parts += [part for evidence in event.evidence for part in (evidence.label, evidence.text)]
-    return "\n".join(dict.fromkeys(parts)).casefold().replace("\0", "")  # PostgreSQL takes no NUL
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
