@@ -45,6 +45,7 @@ class Eviction:
     """Something the memory no longer holds, and why; ``note`` is what was written down of it."""
 
     layer: Layer
+    source: str
     what: str
     since: float
     until: float
@@ -138,7 +139,9 @@ class Memory:
                 why = self._full(Layer.RECENT) if full else f"it is older than {self._recent_seconds:g} s"
                 del self._recent[oldest_key]
                 size = _picture_bytes(oldest)
-                gone.append(self._gone(Layer.RECENT, f"picture {oldest.index}", oldest.time, oldest.time, size, why))
+                gone.append(
+                    self._gone(Layer.RECENT, oldest.source, f"picture {oldest.index}", oldest.time, oldest.time, size, why)
+                )
             return tuple(gone)
 
     def add_event(self, event: Event) -> tuple[Eviction, ...]:
@@ -170,7 +173,9 @@ class Memory:
             seen = {label: Seen(0, moment, moment) for label in frame.labels}
             note = self._write(Note(frame.picture.source, moment, moment, pictures=1, labels=seen))
             size = _picture_bytes(frame.picture) + _labels_bytes(frame.labels)
-            yield self._gone(Layer.KEYFRAMES, f"keyframe {key[1]}", moment, moment, size, self._full(Layer.KEYFRAMES), note)
+            yield self._gone(
+                Layer.KEYFRAMES, key[0], f"keyframe {key[1]}", moment, moment, size, self._full(Layer.KEYFRAMES), note
+            )
 
     def _fit_events(self) -> Iterator[Eviction]:
         while self._sizes[Layer.EVENTS] > self.limits[Layer.EVENTS]:
@@ -179,7 +184,9 @@ class Memory:
             seen = {label: Seen(1, entry.since, entry.until) for label in entry.labels}
             note = self._write(Note(entry.source, entry.since, entry.until, events=1, labels=seen))
             size = _entry_bytes(name, entry)
-            yield self._gone(Layer.EVENTS, f"event {name}", entry.since, entry.until, size, self._full(Layer.EVENTS), note)
+            yield self._gone(
+                Layer.EVENTS, entry.source, f"event {name}", entry.since, entry.until, size, self._full(Layer.EVENTS), note
+            )
 
     def _fit_notes(self) -> Iterator[Eviction]:
         """Merge the two neighbours that together tell of the shortest time, until all fit."""
@@ -202,7 +209,14 @@ class Memory:
                 return
             freed = before.size_bytes + after.size_bytes - merged.size_bytes
             yield self._gone(
-                Layer.NOTES, "two notes, merged", merged.since, merged.until, freed, self._full(Layer.NOTES), merged
+                Layer.NOTES,
+                merged.source,
+                "two notes, merged",
+                merged.since,
+                merged.until,
+                freed,
+                self._full(Layer.NOTES),
+                merged,
             )
 
     def _write(self, note: Note) -> Note:
@@ -219,11 +233,11 @@ class Memory:
         return note
 
     def _gone(
-        self, layer: Layer, what: str, since: float, until: float, size: int, why: str, note: Note | None = None
+        self, layer: Layer, source: str, what: str, since: float, until: float, size: int, why: str, note: Note | None = None
     ) -> Eviction:
         self._sizes[layer] -= size
         self.evicted[layer] += 1
-        eviction = Eviction(layer, what, since, until, size, why, note)
+        eviction = Eviction(layer, source, what, since, until, size, why, note)
         log.debug("memory let go of %s (%.1f s): %s", what, since, why)
         self._on_evict(eviction)
         return eviction

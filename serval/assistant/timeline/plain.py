@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from serval.refusal import Refusal
+
 # Control characters (escape sequences, line ends, NUL), line separators, surrogates, and the invisible characters that turn
 # or hide text. Joiners stay: scripts and emoji need them.
 _UNFIT = re.compile(
@@ -23,3 +25,17 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     tail = f"{rest // 10:02d}.{rest % 10}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+def seconds(text: str) -> float:
+    """``12.5``, ``1:15.2`` or ``1:02:03`` as seconds.
+
+    Raises:
+        Refusal: it is no time.
+    """
+    if not re.fullmatch(r"(\d+:)?(\d+:)?\d+(\.\d*)?", text.strip()):
+        raise Refusal(f"time {one_line(text)!r}", "it cannot be read", "write seconds (12.5) or a clock time (1:02:03.5)")
+    total = 0.0
+    for part in text.strip().split(":"):
+        total = total * 60 + float(part)
+    return total

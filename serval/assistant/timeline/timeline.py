@@ -232,6 +232,23 @@ class Timeline:
         for row in self._pages(query, (table.c.time, table.c.seq), limit, newest_first):
             yield TraceRow(*row[2:])
 
+    def trace_count(self, source: str | None = None) -> int:
+        """How many rows of gate trace are kept, of one source or all."""
+        self.flush()
+        query = select(func.count()).select_from(schema.trace)
+        with told_plainly(self.name), self._reading.connect() as connection:
+            return connection.execute(query if source is None else query.where(schema.trace.c.source == source)).scalar_one()
+
+    def span(self) -> tuple[float, float] | None:
+        """First and last second of the run that left anything here."""
+        self.flush()
+        event, row = schema.events.c, schema.trace.c
+        times = [(event.t_start, event.t_end), (event.said_at, event.said_at), (row.time, row.time)]
+        with told_plainly(self.name), self._reading.connect() as connection:
+            found = [connection.execute(select(func.min(first), func.max(last))).one() for first, last in times]
+        ends = [(first, last) for first, last in found if first is not None]
+        return (min(first for first, _ in ends), max(last for _, last in ends)) if ends else None
+
     @property
     def trimmed(self) -> Trimmed | None:
         """What the cap on trace rows has cost so far; None when nothing."""

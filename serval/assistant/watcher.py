@@ -1,0 +1,326 @@
+"""The event loop: frames in, events out. All that decides is causal and pure; all that is slow happens at the desk."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from serval.assistant.answers.answer import Answerer, Request
+from serval.assistant.answers.gather import gather
+from serval.assistant.desk import Desk, Wake
+from serval.assistant.event import Event, EventKind, GateState
+from serval.assistant.instructions.book import InstructionBook
+from serval.assistant.instructions.instruction import Target
+from serval.assistant.memory import Memory
+from serval.assistant.perception import Perception
+from serval.assistant.timeline.recording import Recording
+from serval.assistant.timeline.timeline import Timeline, TraceRow
+from serval.assistant.view import Change, View
+from serval.assistant.watch import Watch
+from serval.encoders.percept import Looks, Percept
+from serval.media.frame import Frame
+from serval.sources.source import SourceNote
+
+log = logging.getLogger(__name__)
+
+
+class Looker(Protocol):
+    """Whatever can look at a frame: the live encoders, or a recording of what they saw."""
+
+    models: dict[str, str]
+
+    def look(self, frame: Frame, looks: Looks) -> Percept: ...
+
+
+@dataclass
+class Pending:
+    """A wake that still gathers changes, so that what happens together is told in one sentence."""
+
+    wake: Wake
+    because: list[Change]
+
+
+@dataclass
+class Station:
+    """Everything remembered about one source."""
+
+    perception: Perception
+    watches: list[Watch]
+    pending: dict[str, Pending] = field(default_factory=dict)
+    wakes: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    looked: int = 0
+    view: View | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a display shows; a snapshot."""
+
+    time: float
+    frames: dict[str, int]
+    looked: dict[str, int]
+    scores: dict[str, tuple[float, ...]]  # instruction id -> its last gate scores
+    waiting: int
+    memory_bytes: int
+    answer_seconds: float
+    said: int
+
+
+class Watcher:
+    """Feeds frames to each source's perception, each watch's gate and policy, and wakes to the desk.
+
+    Args:
+        looker: runs the small encoders (or replays them).
+        answerer: turns facts into words.
+        make_station: source name -> its fresh `Station`.
+        timeline, recording, memory: where events, inputs and the past are kept. ``recording=None`` records nothing.
+        threaded: answer on a worker thread (real time) instead of inline (every frame waits, every run alike).
+        now: seconds on the run's clock; inline answers carry the time of their frame instead.
+        started: wall time of second 0, for schedules and expiry.
+        merge_seconds: how long a wake waits for company before it is spoken.
+        skip: ids of wakes that are not answered; replaying a run skips those that the run itself dropped.
+        on_event: told of every event, after it is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        looker: Looker,
+        answerer: Answerer,
+        make_station: Callable[[str], Station],
+        timeline: Timeline,
+        memory: Memory,
+        book: InstructionBook,
+        recording: Recording | None = None,
+        threaded: bool = False,
+        now: Callable[[], float] | None = None,
+        started: datetime | None = None,
+        merge_seconds: float = 0.5,
+        skip: frozenset[str] = frozenset(),
+        on_event: Callable[[Event], None] = lambda event: None,
+        trace_length: int = 240,
+    ) -> None:
+        self._looker, self._answerer, self._make_station = looker, answerer, make_station
+        self._timeline, self._memory, self._book, self._recording = timeline, memory, book, recording
+        self._now, self._started = now, started or datetime.now().astimezone()
+        self._merge, self._skip, self._on_event = merge_seconds, skip, on_event
+        self._trace_length = trace_length
+        self._stations: dict[str, Station] = {}
+        self._scores: dict[str, deque[float]] = {}
+        self._time, self._said, self._answer_seconds = 0.0, 0, 0.0
+        self._desk = Desk(self._answer, self._dropped, threaded=threaded, now=now or (lambda: self._time))
+
+    # -- frames ---------------------------------------------------------------------------------------------------
+
+    def run(self, items: Iterable[Frame | SourceNote]) -> None:
+        """Watch until the items end, then speak what is still pending and close the desk."""
+        try:
+            for item in items:
+                if isinstance(item, SourceNote):
+                    self.note(item)
+                else:
+                    self.observe(item)
+        finally:
+            self.finish()
+
+    def observe(self, frame: Frame) -> View:
+        """One frame: look as little as possible, then let every watch decide."""
+        station = self._station(frame.source)
+        self._time = max(self._time, frame.time)
+        change, looks = station.perception.plan(frame.luma, frame.time)
+        if looks:
+            percept = self._looker.look(frame, looks)
+            station.looked += 1
+        else:
+            percept = Percept(source=frame.source, index=frame.index, time=frame.time, luma=frame.luma)
+        view = station.view = station.perception.update(percept)
+        station.frames += 1
+        if self._recording is not None:
+            self._recording.add(frame, percept, looks)
+        self._memory.add_frame(frame, percept)
+        for watch in station.watches:
+            self._decide(station, watch, frame, view)
+        self._speak_pending(station, frame.time)
+        log.debug("%s %.2f change %.3f looks %s", frame.source, frame.time, change, looks)
+        return view
+
+    def _decide(self, station: Station, watch: Watch, frame: Frame, view: View) -> None:
+        score, decision = watch.step(view)
+        name = watch.instruction.id
+        action, why = decision.action, decision.why
+        if action == "wake":
+            pending = station.pending.get(name)
+            due, why_not = self._book.due(watch.instruction, frame.source, frame.time, self._wall(frame.time))
+            if pending is not None:
+                pending.because.extend(score.because)
+                action, why = "merged", "told together with the wake just before"
+            elif due:
+                number = station.wakes[name] = station.wakes[name] + 1
+                wake = Wake(_event_id(frame, name), number, watch, view, frame, score, decision, score.because)
+                station.pending[name] = Pending(wake, list(score.because))
+                self._book.spoke(name, frame.source, frame.time)
+            else:
+                action, why = "held", why_not
+        self._scores.setdefault(f"{frame.source}/{name}", deque(maxlen=self._trace_length)).append(score.value)
+        self._timeline.trace(
+            TraceRow(
+                time=frame.time,
+                source=frame.source,
+                index=frame.index,
+                instruction=name,
+                gate=watch.gate.name,
+                score=score.value,
+                threshold=watch.policy.threshold,
+                action=action,
+                why=why or score.why,
+            )
+        )
+
+    def _speak_pending(self, station: Station, now: float, everything: bool = False) -> None:
+        for name, pending in list(station.pending.items()):
+            settled = not pending.because or now - pending.wake.view.time >= self._merge
+            if everything or settled:
+                del station.pending[name]
+                self._desk.put(replace(pending.wake, because=tuple(pending.because)))
+
+    def _station(self, source: str) -> Station:
+        if source not in self._stations:
+            self._stations[source] = self._make_station(source)
+        return self._stations[source]
+
+    def _wall(self, seconds: float) -> datetime:
+        return self._started + timedelta(seconds=seconds)
+
+    # -- words ----------------------------------------------------------------------------------------------------
+
+    def _answer(self, wake: Wake) -> None:
+        if wake.id in self._skip:
+            return
+        began = time.perf_counter()
+        frame, instruction = wake.frame, wake.watch.instruction
+        percept = self._look_again(wake)
+        facts = gather(wake.view, wake.because, frame.sha256, percept, wake.watch.understanding)
+        request = Request(
+            facts=facts, time=frame.time, source=frame.source, instruction=instruction, frames=(frame,), seed=wake.number
+        )
+        answer = self._answerer.answer(request)
+        self._answer_seconds += time.perf_counter() - began
+        evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
+        self.publish(
+            Event(
+                id=wake.id,
+                source=frame.source,
+                instruction=instruction.id,
+                t_start=min((change.started for change in wake.because), default=frame.time),
+                t_end=frame.time,
+                said_at=self._now() if self._now else frame.time,
+                text=answer.text,
+                data=dict(answer.data),
+                score=wake.score.value,
+                why_now=GateState(
+                    gate=wake.watch.gate.name,
+                    score=wake.score.value,
+                    threshold=wake.watch.policy.threshold,
+                    policy=wake.decision.action,
+                    why=wake.score.why or wake.decision.why,
+                ),
+                facts=facts,
+                evidence=evidence,
+                models={**self._looker.models, **self._answerer.models},
+                answerer=answer.by,
+                verified=answer.verified,
+                unverified=answer.unverified,
+            )
+        )
+
+    def _look_again(self, wake: Wake) -> Percept:
+        """The slow path's closer look at the keyframe: whatever the fast path left out and this target needs."""
+        seen, target = wake.view.percept, wake.watch.understanding.target
+        wanted = Looks(
+            detect=seen.detections is None,
+            features=seen.feature is None,
+            hands=seen.hands is None and target in (Target.OBJECTS, Target.EVERYTHING),
+            text=seen.text is None and target in (Target.TEXT, Target.SCENE),
+        )
+        if not wanted:
+            return seen
+        more = self._looker.look(wake.frame, wanted)
+        if self._recording is not None:
+            self._recording.add_deep(wake.frame, more, wanted)
+        keep = {name: getattr(seen, name) for name in ("detections", "feature", "tags", "hands", "faces", "text")}
+        return replace(more, **{name: value for name, value in keep.items() if value is not None})
+
+    def _dropped(self, wake: Wake, reason: str) -> None:
+        name = wake.watch.instruction.id
+        self.publish(
+            Event(
+                id=f"{wake.id}-dropped",
+                kind=EventKind.SOURCE,
+                source=wake.frame.source,
+                instruction=name,
+                t_start=wake.frame.time,
+                t_end=wake.frame.time,
+                said_at=self._now() if self._now else wake.frame.time,
+                text=f"Nothing was said for “{name}”: {reason}",
+                data={"note": "wake dropped", "reason": reason, "wake": wake.id},
+            )
+        )
+
+    def note(self, note: SourceNote) -> None:
+        """Put what happened to a source (lost, back, frozen, ended …) on the timeline."""
+        self._time = max(self._time, note.time)
+        if note.kind == "ended" and note.source in self._stations:
+            self._speak_pending(self._stations[note.source], note.time, everything=True)
+        key = f"{note.source}:{note.kind}:{note.time:.3f}:{note.text}"
+        self.publish(
+            Event(
+                id=f"note-{hashlib.sha256(key.encode()).hexdigest()[:16]}",
+                kind=EventKind.SOURCE,
+                source=note.source,
+                t_start=note.time,
+                t_end=note.time,
+                said_at=note.time,
+                text=note.text,
+                data={"note": str(note.kind), **note.data},
+            )
+        )
+
+    def publish(self, event: Event) -> None:
+        """Durable first, shown after."""
+        self._timeline.add(event)
+        self._memory.add_event(event)
+        self._said += event.kind is EventKind.UTTERANCE
+        self._on_event(event)
+
+    def finish(self) -> None:
+        """Speak what is pending, end the desk, flush what is kept."""
+        for station in self._stations.values():
+            self._speak_pending(station, self._time, everything=True)
+        self._desk.close()
+        self._timeline.flush()
+        if self._recording is not None:
+            self._recording.flush()
+
+    def status(self) -> Status:
+        return Status(
+            time=self._time,
+            frames={name: station.frames for name, station in self._stations.items()},
+            looked={name: station.looked for name, station in self._stations.items()},
+            scores={name: tuple(scores) for name, scores in self._scores.items()},
+            waiting=self._desk.waiting,
+            memory_bytes=self._memory.size_bytes,
+            answer_seconds=self._answer_seconds,
+            said=self._said,
+        )
+
+
+def _event_id(frame: Frame, instruction: str) -> str:
+    """The same moment of the same source under the same instruction has the same id, in every run."""
+    return hashlib.sha256(f"{frame.source}:{frame.index}:{instruction}".encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Worlds made deterministic from seeds, with everything that happens in them known exactly."""
