@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -21,33 +21,12 @@ from serval.assistant.timeline import schema
 from serval.assistant.timeline.database import open_postgresql, open_sqlite, told_plainly
 from serval.assistant.timeline.run import RunInfo
 from serval.assistant.timeline.search import Wanted, conditions, words
+from serval.assistant.timeline.trace import TraceRow as TraceRow
+from serval.assistant.timeline.trace import Trimmed as Trimmed
 from serval.refusal import Refusal
 
 FILE = "timeline.sqlite"
 _PAGE = 500  # rows read at a time, so that no reader holds a whole run
-
-
-@dataclass(frozen=True)
-class TraceRow:
-    """What one gate made of one examined frame for one instruction, and what the policy did with it."""
-
-    time: float
-    source: str
-    index: int  # of the frame in its source
-    instruction: str | None
-    gate: str
-    score: float
-    threshold: float
-    action: str  # "wake", "silent", "standby" ...
-    why: str
-
-
-@dataclass(frozen=True)
-class Trimmed:
-    """Trace rows that were deleted to stay within the cap: how many, and up to which time of the run."""
-
-    rows: int
-    until: float
 
 
 class Timeline:

@@ -95,7 +95,7 @@ class TestLettingGo:
         told: list[Eviction] = []
         memory = Memory(1, on_evict=told.append)
         returned = []
-        for second in range(0, 200):
+        for second in range(200):
             returned += memory.add_event(event(second, "cup" if second % 3 else "dog", text="x" * 3000))
         assert returned == told
         assert memory.evicted[Layer.EVENTS] == len(told) == 200 - len(list(memory.events()))
@@ -235,10 +235,8 @@ def test_is_rebuilt_from_the_run_folder(tmp_path):
             live.add_frame(frame, percept)
             if second % 4 == 0:
                 seen = (Evidence(time=frame.time, frame=frame.sha256, label="cup"),)
-                happened = Event(
-                    id=str(second), source="door", t_start=frame.time, t_end=frame.time, said_at=frame.time, text="A cup." * 1500,
-                    evidence=seen,
-                )  # fmt: skip
+                at = dict.fromkeys(("t_start", "t_end", "said_at"), frame.time)
+                happened = Event(id=str(second), source="door", text="A cup." * 1500, evidence=seen, **at)
                 timeline.add(happened)
                 live.add_event(happened)
         again = Memory.restore(timeline, recording, 1, recent_seconds=10)

@@ -3,6 +3,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,13 @@ NOTHING, DETECT, READ = Looks(), Looks(detect=True), Looks(text=True, hands=True
 NOISE = np.random.default_rng(0).integers(0, 256, (72, 128, 3), np.uint8)
 
 
+@cache
+def noise(size: int) -> np.ndarray:
+    return NOISE.repeat(size, axis=0).repeat(size, axis=1)
+
+
 def frame(index: int, source: str = "door", time: float | None = None, size: int = 1) -> Frame:
-    pixels = np.kron(np.roll(NOISE, index, axis=1), np.ones((size, size, 1), np.uint8))
+    pixels = np.roll(noise(size), index * size, axis=1)
     return Frame.from_rgb(pixels, source=source, index=index, time=index / 10 if time is None else time)
 
 
@@ -225,5 +231,5 @@ def test_a_timeline_is_no_recording(tmp_path):
 
     Timeline.open(tmp_path).close()
     (tmp_path / "timeline.sqlite").rename(tmp_path / "recording.sqlite")
-    with pytest.raises(Refusal, match="tables are missing|not written by Serval"):
+    with pytest.raises(Refusal, match=r"tables are missing|not written by Serval"):
         Recording.open(tmp_path, write=False)

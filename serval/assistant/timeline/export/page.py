@@ -62,7 +62,9 @@ class Card:
     strip: Strip | None
 
 
-def page(timeline: Timeline, recording: Recording | None, *, source: str | None = None, megabytes: float = 24.0, entries: int = 2000) -> Iterator[str]:
+def page(
+    timeline: Timeline, recording: Recording | None, *, source: str | None = None, megabytes: float = 24.0, entries: int = 2000
+) -> Iterator[str]:
     """The page of a run, piece by piece.
 
     Args:
