@@ -1,0 +1,111 @@
+"""The words Serval's own sentences are made of: articles, numbers, plurals, lists, places and times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serval.assistant.instructions.words import plural as plural
+from serval.media.box import Box
+
+NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+SEVERAL = 5  # from here on a count of boxes is too shaky to be told as a number of things seen
+MANY = 10
+
+# What a person calls the things that the detector's vocabulary names stiffly.
+PLAIN = {
+    "dining table": "table",
+    "potted plant": "plant",
+    "cell phone": "phone",
+    "sports ball": "ball",
+    "tv": "screen",
+    "couch": "sofa",
+    "airplane": "plane",
+    "motorcycle": "motorbike",
+    "hair drier": "hair dryer",
+}
+_MASS = {"broccoli", "food", "text"}  # neither "a broccoli" nor "two broccolis"
+_PAIRS = {"scissors", "skis"}
+_VOWEL_SOUND = set("aeiou")
+_A_DESPITE_VOWEL = ("uni", "use", "one", "eur", "uke")
+_AN_DESPITE_CONSONANT = ("hour", "honest", "heir")
+
+SIDES = {"left": "the left", "right": "the right", "top": "the top", "bottom": "the bottom"}
+HEADINGS = {
+    "left": "to the left", "right": "to the right", "up": "upwards", "down": "downwards", "closer": "closer", "away": "away",
+}  # fmt: skip
+ZONES = (
+    ("at the top left", "at the top", "at the top right"),
+    ("on the left", "in the middle", "on the right"),
+    ("at the bottom left", "at the bottom", "at the bottom right"),
+)
+
+
+def plain(label: str) -> str:
+    """The everyday noun for an object label: ``dining table`` is a table."""
+    return PLAIN.get(label, label)
+
+
+def article(noun: str) -> str:
+    """``a person``, ``an umbrella``, ``some broccoli``, ``a pair of scissors``."""
+    if noun in _MASS:
+        return f"some {noun}"
+    if noun in _PAIRS:
+        return f"a pair of {noun}"
+    return f"{'an' if _sounds_open(noun.casefold()) else 'a'} {noun}"
+
+
+def _sounds_open(noun: str) -> bool:
+    if noun.startswith(_AN_DESPITE_CONSONANT):
+        return True
+    return noun[:1] in _VOWEL_SOUND and not noun.startswith(_A_DESPITE_VOWEL)
+
+
+def number(count: int) -> str:
+    """In words up to twelve, in figures above."""
+    return NUMBERS[count] if 0 <= count < len(NUMBERS) else str(count)
+
+
+def counted(count: int, noun: str) -> str:
+    """``no people``, ``one person``, ``two people``, ``13 cars``: exact, for counts that code made."""
+    if noun in _MASS:
+        return f"{'no' if count == 0 else 'some'} {noun}"
+    if noun in _PAIRS:
+        return f"{number(count)} {'pair' if count == 1 else 'pairs'} of {noun}"
+    return f"{number(count)} {noun if count == 1 else plural(noun)}"
+
+
+def amount(count: int, noun: str) -> str:
+    """How a person says how many: ``a person``, ``four people``, ``several people``, ``many people``."""
+    if count == 1:
+        return article(noun)
+    if count < SEVERAL or noun in _MASS:
+        return counted(count, noun)
+    return f"{'several' if count < MANY else 'many'} {plural(noun)}"
+
+
+def join(parts: Sequence[str], word: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``; empty for nothing."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} {word} {parts[-1]}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes, seconds and tenths: ``00:12.0``; with hours in front once there are any."""
+    tenths = max(0, int(seconds * 10 + 1e-6))
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{minutes:02d}:{rest // 10:02d}.{rest % 10}"
+    return f"{hours}:{tail}" if hours else tail
+
+
+def place(box: Box) -> str:
+    """Which ninth of the picture a box's middle lies in, in words."""
+    x, y = box.center
+    return ZONES[0 if y < 0.3 else 2 if y > 0.7 else 1][0 if x < 0.36 else 2 if x > 0.64 else 1]
+
+
+def quadrant(box: Box) -> str:
+    """Which quarter of the picture a box's middle lies in: the 2x2 grid of the closer look."""
+    x, y = box.center
+    return ZONES[0 if y < 0.5 else 2][0 if x < 0.5 else 2]
