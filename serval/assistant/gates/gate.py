@@ -16,6 +16,7 @@ class Score:
     why: str = ""  # plain words, shown by `serval why`
     because: tuple[Change, ...] = ()  # the changes that the score rests on
     standby: bool = False  # something is under way but not settled
+    momentary: bool = False  # it happened now: each one counts by itself. Otherwise a level, of which only the rise counts
 
 
 class Gate(Protocol):

@@ -1,0 +1,124 @@
+"""One object while it is followed: its box, its evidence over time, and what of it has been told."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serval.assistant.view import Track
+from serval.encoders.labels import COCO, COCO_GROUPS, group_of
+from serval.media.box import Box
+
+GROUPS = tuple(dict.fromkeys(group_of(label) for label in COCO))
+_MEMBERS = tuple(np.array([COCO.index(label) for label in COCO_GROUPS.get(group, (group,))]) for group in GROUPS)
+_FLOOR = 0.05  # class scores below this are noise, and ten of them would add up to something
+
+
+def group_vector(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``scores [80]`` → probability of each of `GROUPS`: noisy-or over the classes that are taken for one another."""
+    heard = np.where(scores >= _FLOOR, scores, 0.0)
+    return np.array([1.0 - np.prod(1.0 - heard[members]) for members in _MEMBERS], np.float32)
+
+
+@dataclass
+class Followed:
+    """A candidate or confirmed object. Times are seconds on the run's clock."""
+
+    id: int
+    box: Box
+    first_seen: float
+    first_box: Box
+    seen: float  # last hit
+    groups: NDArray[np.float32]  # [len(GROUPS)] running mean over hits
+    classes: NDArray[np.float32]  # [80] running mean over hits
+    recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=6))  # (time, group score) of hits
+    velocity: tuple[float, float] = (0.0, 0.0)  # picture widths / heights a second
+    hits: int = 1
+    missed: int = 0  # looks without a hit since `seen`
+    confirmed_at: float = inf
+    settled: bool = False  # told, or there from the start
+    resting_box: Box | None = None  # where it has been since `still_since`, within a quarter of its size
+    still_since: float = inf
+    rested_box: Box | None = None  # where it last stood for a second and more
+    held: bool = False  # a hand is at it
+    touched: float = -inf  # when a hand was last at it
+    touched_by: Box | None = None
+    hold_box: Box | None = None  # where it was when the hand came; None when it came with the hand
+
+    @property
+    def group(self) -> str:
+        return GROUPS[int(self.groups.argmax())]
+
+    @property
+    def confirmed(self) -> bool:
+        return self.confirmed_at < inf
+
+    def strength(self, now: float, window: float = 1.5) -> float:
+        """Noisy-or of the group scores of the hits in the last ``window`` seconds."""
+        miss = 1.0
+        for time, score in self.recent:
+            if now - time <= window:
+                miss *= 1.0 - score
+        return 1.0 - miss
+
+    def predicted(self, now: float) -> Box:
+        """Where it should be ``now``, from its speed."""
+        gap = min(now - self.seen, 1.0)
+        dx, dy = self.velocity[0] * gap, self.velocity[1] * gap
+        return Box(self.box.left + dx, self.box.top + dy, self.box.right + dx, self.box.bottom + dy)
+
+    def hit(self, box: Box, scores: NDArray[np.float32], groups: NDArray[np.float32], now: float) -> None:
+        """Take a detection as this object's."""
+        gap = max(now - self.seen, 1e-3)
+        (x, y), (x0, y0) = box.center, self.box.center
+        blend = 0.6
+        self.velocity = (
+            blend * (x - x0) / gap + (1 - blend) * self.velocity[0],
+            blend * (y - y0) / gap + (1 - blend) * self.velocity[1],
+        )
+        share = 1.0 / min(self.hits + 1, 5)  # a mean at first, then a memory of about five hits
+        self.groups = self.groups + share * (groups - self.groups)
+        self.classes = self.classes + share * (scores - self.classes)
+        moved = self.resting_box is None or _moved(self.resting_box, box) > 0.25
+        if moved:
+            self.resting_box, self.still_since = box, now
+        elif now - self.still_since >= 1.0:
+            self.rested_box = self.resting_box
+        self.box, self.seen, self.hits, self.missed = box, now, self.hits + 1, 0
+        self.recent.append((now, float(groups[int(self.groups.argmax())])))
+
+    def name(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The best class if it clearly leads its group, else the group's own word; and the other classes, best first."""
+        best_group = int(self.groups.argmax())
+        members = _MEMBERS[best_group]
+        scores = self.classes[members]
+        order = np.argsort(-scores, kind="stable")
+        leads = len(members) == 1 or scores[order[0]] > 1.5 * scores[order[1]]
+        label = COCO[members[order[0]]] if leads else GROUPS[best_group]
+        ranked = np.argsort(-self.classes, kind="stable")[:4]
+        others = tuple((COCO[each], round(float(self.classes[each]), 4)) for each in ranked if COCO[each] != label)
+        return label, others
+
+    def track(self, now: float) -> Track:
+        label, others = self.name()
+        return Track(
+            id=self.id,
+            label=label,
+            score=round(self.strength(now), 4),
+            box=self.box,
+            first_seen=self.first_seen,
+            last_seen=self.seen,
+            settled=self.settled,
+            speed=(round(self.velocity[0], 4), round(self.velocity[1], 4)),
+            alternatives=others,
+        )
+
+
+def _moved(a: Box, b: Box) -> float:
+    """How far ``b`` is from ``a``, in sizes of ``a``."""
+    (x0, y0), (x1, y1) = a.center, b.center
+    return max(abs(x1 - x0) / max(a.width, 0.02), abs(y1 - y0) / max(a.height, 0.02))

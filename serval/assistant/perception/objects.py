@@ -1,0 +1,252 @@
+"""From followed boxes to things that happened: somebody comes in, a cup is put down, a car drives off.
+
+A detector flickers; a scene does not. So an object that seems to come or go where no pixel changed did neither, one that
+vanishes in mid-picture gets time to be found again, and nothing is told before it has stood for a moment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import replace
+from math import inf
+
+from serval.assistant.perception.followed import Followed
+from serval.assistant.perception.luma_history import LumaHistory, changed_within
+from serval.assistant.perception.pixel_gate import Luma
+from serval.assistant.perception.sides import arrival_side, departure_side, heading
+from serval.assistant.perception.tracker import Tracker
+from serval.assistant.view import Change, ChangeKind, Track
+from serval.encoders.labels import group_of
+from serval.encoders.percept import Detection, Hand
+from serval.media.box import Box
+
+STABLE = 0.3  # seconds an object must have been seen before it is told
+LOST = 0.8  # seconds without a hit after which one that could have walked off is gone
+LOST_INSIDE = 1.6  # ... and one that vanished in mid-picture, where detectors blink
+HIDDEN = 4.0  # ... and one that something else stands in front of
+NOT_NEWS = 2.0  # the first seconds of a stream tell what is there, not what comes
+CROWD = 4  # more than so many of a kind are told as a number
+SAME_PIXELS = 5.0  # grey levels below which a place looks as before
+HAND_SPELL = 2.5  # seconds around a change within which a hand near by has to do with it
+_SURFACES = frozenset("dining table|bench|chair|couch|bed|seat|refrigerator|oven|toilet|sink|book|laptop".split("|"))
+
+
+class Objects:
+    """Everything remembered about the objects of one source. Its memory is bounded by the tracker's."""
+
+    def __init__(self) -> None:
+        self._tracker = Tracker()
+        self._luma = LumaHistory()
+        self._last_hit_luma: dict[int, Luma] = {}
+        self._hands: deque[tuple[float, Box]] = deque(maxlen=40)
+        self._gone: deque[tuple[float, str, Box]] = deque(maxlen=20)  # lately told as gone
+        self._crowd_told: Counter[str] = Counter()
+        self._crowd_time: dict[str, float] = {}
+        self._started = inf  # first look at this source
+        self._cut_at = -inf
+        self._before_cut: Counter[str] = Counter()
+
+    # -- what the view shows --------------------------------------------------------------------------------------
+
+    def tracks(self, now: float) -> tuple[Track, ...]:
+        return tuple(each.track(now) for each in self._tracker.objects if each.confirmed)
+
+    def unresolved(self, now: float) -> bool:
+        """Whether something began that another look will decide."""
+        return any(
+            (not each.confirmed and each.missed == 0)
+            or (each.confirmed and not each.settled)
+            or (each.settled and each.missed > 0 and now - each.seen < LOST_INSIDE + 0.5)
+            or each.held
+            for each in self._tracker.objects
+        )
+
+    # -- looks ----------------------------------------------------------------------------------------------------
+
+    def remember(self, luma: Luma, time: float) -> None:
+        """Keep a small grey picture, examined or not."""
+        self._luma.add(luma, time)
+
+    def cut(self, time: float) -> None:
+        """Another scene: what was followed is gone without having left."""
+        self._before_cut = self._counts()
+        self._tracker = Tracker()
+        for state in (self._last_hit_luma, self._hands, self._crowd_told, self._gone):
+            state.clear()
+        self._luma.clear()
+        self._cut_at = time
+
+    def step(self, detections: tuple[Detection, ...], hands: tuple[Hand, ...] | None, luma: Luma, now: float) -> list[Change]:
+        """One look at ``now`` seconds; what became certain with it."""
+        self._started = min(self._started, now)
+        self._tracker.step(detections, now)
+        if hands is not None:
+            self._hands.extend((now, hand.box) for hand in hands)
+        for each in self._tracker.objects:
+            if each.seen == now:
+                self._last_hit_luma[each.id] = luma
+        changes: list[Change] = []
+        for each in list(self._tracker.objects):
+            changes += self._touch(each, hands, now)
+            changes += self._arrive(each, luma, now)
+            changes += self._depart(each, luma, now)
+            changes += self._move(each, now)
+        alive = {each.id for each in self._tracker.objects}
+        self._last_hit_luma = {key: value for key, value in self._last_hit_luma.items() if key in alive}
+        return self._without_crowds(changes, now)
+
+    def _arrive(self, each: Followed, luma: Luma, now: float) -> list[Change]:
+        if each.settled or not each.confirmed or each.missed or now - each.first_seen < STABLE - 1e-6:
+            return []
+        each.settled = True
+        group, before = each.group, self._counts()[each.group] - 1
+        after_cut = each.first_seen - self._cut_at <= 1.5
+        if after_cut and self._before_cut[group] > 0:
+            return []  # the scene is new, that there is one of these is not
+        if not after_cut and (each.first_seen - self._started < NOT_NEWS or self._was_there(each, luma) or self._is_back(each)):
+            return []
+        hand = self._hand_near(each.box, each.first_seen - HAND_SPELL, now)
+        side = "" if after_cut else arrival_side(each.first_box, each.velocity)
+        if hand is not None and not each.held and not side and group != "person":
+            return [self._change(ChangeKind.PUT, each, now, each.first_seen, before, before + 1, hand=hand)]
+        return [self._change(ChangeKind.APPEARS, each, now, each.first_seen, before, before + 1, side=side, hand=hand)]
+
+    def _depart(self, each: Followed, luma: Luma, now: float) -> list[Change]:
+        if not each.missed:
+            return []
+        away = now - each.seen
+        if not each.settled:
+            if each.missed >= 2 and away >= LOST - 1e-6:
+                self._tracker.remove(each)
+            return []
+        side = departure_side(each.box, each.velocity)
+        patience = LOST if side else LOST_INSIDE
+        if each.missed < 2 or away < patience - 1e-6:
+            return []
+        last = self._last_hit_luma.get(each.id)
+        if last is not None and changed_within(each.box, luma, last) < SAME_PIXELS:
+            return []  # the detector looked away, the thing did not
+        if away < HIDDEN and self._hidden(each, now):
+            return []
+        before = self._counts()[each.group]
+        self._tracker.remove(each)
+        self._gone.append((now, each.group, each.box))
+        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.group != "person" else None
+        kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
+        return [self._change(kind, each, now, each.seen, before, before - 1, side=side, hand=hand)]
+
+    def _move(self, each: Followed, now: float) -> list[Change]:
+        """A thing that stood still for a while and now is somewhere else."""
+        if not each.settled or each.held or each.missed or each.rested_box is None:
+            return []
+        (x0, y0), (x, y) = each.rested_box.center, each.box.center
+        far = max(abs(x - x0), abs(y - y0))
+        if far < 0.08 or far < 0.5 * max(each.rested_box.width, each.rested_box.height):
+            return []
+        before, each.rested_box = each.rested_box, None
+        count = self._counts()[each.group]
+        change = self._change(ChangeKind.MOVES, each, now, each.still_since, count, count, heading=heading(before, each.box))
+        return [replace(change, box_before=before)]
+
+    def _touch(self, each: Followed, hands: tuple[Hand, ...] | None, now: float) -> list[Change]:
+        """Follow the spell of a hand at a thing; when it ends with the thing left standing, it was put there."""
+        if hands is None or each.group == "person" or not each.confirmed or each.box.area > 0.35:
+            return []
+        reach = each.box.grow(1.15)
+        touching = next((hand.box for hand in hands if hand.box.inside(reach) > 0.2 or reach.inside(hand.box) > 0.5), None)
+        if touching is not None:
+            if not each.held:
+                each.held, each.hold_box = True, each.box if each.settled else None
+            each.touched, each.touched_by = now, touching
+            return []
+        if not each.held or now - each.touched < 0.5 or each.missed:
+            return []
+        each.held = False
+        if not each.settled:
+            return []  # `_arrive` tells it
+        began = each.hold_box
+        moved = began is None or began.iou(each.box) < 0.4
+        if not moved:
+            return []
+        count = self._counts()[each.group]
+        each.rested_box = None
+        change = self._change(ChangeKind.PUT, each, now, each.touched, count, count, hand=each.touched_by)
+        return [replace(change, box_before=began)]
+
+    # -- judgements -----------------------------------------------------------------------------------------------
+
+    def _was_there(self, each: Followed, luma: Luma) -> bool:
+        then = self._luma.at(each.first_seen - 0.7)
+        return then is not None and changed_within(each.box, luma, then) < SAME_PIXELS
+
+    def _is_back(self, each: Followed) -> bool:
+        return any(
+            each.first_seen - time < 2.0 and group == each.group and box.iou(each.first_box) > 0.3
+            for time, group, box in self._gone
+        )
+
+    def _hidden(self, each: Followed, now: float) -> bool:
+        where = each.predicted(now)
+        return any(other is not each and other.missed == 0 and where.inside(other.box) > 0.5 for other in self._tracker.objects)
+
+    def _hand_near(self, box: Box, since: float, until: float) -> Box | None:
+        reach = box.grow(1.6)
+        near = [hand for time, hand in self._hands if since <= time <= until and reach.intersection(hand) > 0]
+        return near[-1] if near else None
+
+    def _counts(self) -> Counter[str]:
+        return Counter(each.group for each in self._tracker.objects if each.settled)
+
+    def _on(self, each: Followed) -> str:
+        """The surface whose box holds the foot of the thing, with the foot above the surface's own."""
+        x, y = each.box.center[0], each.box.bottom
+        for other in self._tracker.objects:
+            label = other.name()[0]
+            if other is not each and other.confirmed and label in _SURFACES and other.box.area > each.box.area:
+                box = other.box
+                if box.left <= x <= box.right and box.top <= y < box.bottom:
+                    return label
+        return ""
+
+    def _change(
+        self,
+        kind: ChangeKind,
+        each: Followed,
+        now: float,
+        started: float,
+        before: int,
+        after: int,
+        side: str = "",
+        heading: str = "",
+        hand: Box | None = None,
+    ) -> Change:
+        return Change(
+            kind=kind,
+            time=now,
+            started=started,
+            label=each.name()[0],
+            score=round(max(each.strength(now), each.strength(each.seen)), 4),
+            before=before,
+            after=after,
+            box=each.box,
+            box_before=each.first_box,
+            track=each.id,
+            side=side,
+            heading=heading,
+            on=self._on(each) if kind in (ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.APPEARS) else "",
+            hand=hand,
+        )
+
+    def _without_crowds(self, changes: list[Change], now: float) -> list[Change]:
+        """Where more than `CROWD` of a kind come and go, tell the sum, and only when it differs clearly."""
+        counts, kept = self._counts(), []
+        for change in changes:
+            group = group_of(change.label)
+            if change.kind in (ChangeKind.APPEARS, ChangeKind.LEAVES) and max(change.before, change.after) > CROWD:
+                told = self._crowd_told.setdefault(group, CROWD)
+                if abs(counts[group] - told) >= max(2, told // 2) and now - self._crowd_time.get(group, -inf) >= 2.0:
+                    self._crowd_told[group], self._crowd_time[group] = counts[group], now
+                    kept.append(replace(change, kind=ChangeKind.CROWD, before=told, after=counts[group], side="", track=None))
+            else:
+                kept.append(change)
+        return kept

@@ -1,0 +1,46 @@
+"""Which text in the picture is new. What it says is data: it is compared and quoted, never obeyed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from difflib import SequenceMatcher
+
+from serval.assistant.view import Change, ChangeKind
+from serval.encoders.percept import TextLine
+
+FORGET = 30.0  # seconds after which text that comes again is new
+_MOST = 200  # lines remembered
+_ALIKE = 0.7  # two readings of the same line
+
+
+class Texts:
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, float] = OrderedDict()  # normalised line -> when it was last read
+
+    def step(self, lines: tuple[TextLine, ...], now: float) -> list[Change]:
+        """One reading; a change for every line that was not there before."""
+        for old in [text for text, seen in self._known.items() if now - seen > FORGET]:
+            del self._known[old]
+        changes = []
+        for line in lines:
+            text = normal(line.text)
+            if not text:
+                continue
+            twin = next((known for known in self._known if alike(known, text)), None)
+            if twin is None:
+                change = Change(ChangeKind.TEXT, now, now, score=round(line.score, 4), box=line.box, text=line.text)
+                changes.append(change)
+            self._known[twin or text] = now
+            self._known.move_to_end(twin or text)
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)
+        return changes
+
+
+def normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def alike(a: str, b: str) -> bool:
+    """Whether two lines are readings of the same text, a letter or so apart."""
+    return a == b or SequenceMatcher(None, a, b, autojunk=False).ratio() >= _ALIKE

@@ -1,0 +1,104 @@
+"""Boxes followed over time. A track's name is what its detections say together, never what one of them says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from serval.assistant.perception.followed import Followed, group_vector
+from serval.encoders.percept import Detection
+from serval.media.box import Box
+
+_ENTER = 0.5  # strength at which a candidate is believed
+_BIRTH = 0.25  # group score below which a detection starts no track of its own
+_FOLLOW = 0.1  # ... and below which it does not even prolong one
+_HITS = 2
+_MOST = 60  # tracks and candidates at a time; the weakest go first
+
+
+class Tracker:
+    """Matches detections to followed objects by overlap, nearness and class (Hungarian assignment)."""
+
+    def __init__(self) -> None:
+        self.objects: list[Followed] = []
+        self._next = 1
+
+    def step(self, detections: Sequence[Detection], now: float) -> None:
+        """One look at ``now`` seconds: prolong what is seen again, start candidates, count misses."""
+        seen = _without_parts([(each.box, each.scores, group_vector(each.scores)) for each in detections])
+        pairs = self._match(seen, now)
+        taken = {column for _, column in pairs}
+        hit = {row for row, _ in pairs}
+        for row, column in pairs:
+            self.objects[row].hit(*seen[column], now)
+        for row, each in enumerate(self.objects):
+            if row not in hit:
+                each.missed += 1
+            elif not each.confirmed and each.hits >= _HITS and each.strength(now) >= _ENTER:
+                each.confirmed_at = now
+        for column, (box, scores, groups) in enumerate(seen):
+            if column not in taken and groups.max() >= _BIRTH and not self._covered(box, int(groups.argmax())):
+                born = Followed(self._next, box, now, box, now, groups.copy(), scores.copy(), resting_box=box, still_since=now)
+                born.recent.append((now, float(groups.max())))
+                self._next += 1
+                self.objects.append(born)
+        if len(self.objects) > _MOST:
+            self.objects = sorted(self.objects, key=lambda each: (not each.confirmed, -each.strength(now)))[:_MOST]
+
+    def _match(self, seen: list[tuple[Box, NDArray[np.float32], NDArray[np.float32]]], now: float) -> list[tuple[int, int]]:
+        if not seen or not self.objects:
+            return []
+        gain = np.zeros((len(self.objects), len(seen)))
+        for row, each in enumerate(self.objects):
+            where = each.predicted(now)
+            (x, y), size = where.center, max(each.box.width, each.box.height, 0.03)
+            own = int(each.groups.argmax())
+            for column, (box, _, groups) in enumerate(seen):
+                likely = float(groups[own])
+                best = int(groups.argmax())
+                if max(likely, float(groups[best]) * (best == own)) < _FOLLOW:
+                    continue  # another kind of thing in the same place is another thing
+                overlap = max(where.iou(box), each.box.iou(box))
+                (bx, by) = box.center
+                away = max(abs(bx - x), abs(by - y)) / size
+                reach = 0.8 + 0.8 * min(now - each.seen, 1.0)
+                if overlap < 0.1 and (away > reach or best != own):
+                    continue
+                gain[row, column] = overlap + 0.3 * max(0.0, 1.0 - away / reach) + 0.2 * (best == own) + 0.1 * each.confirmed
+        rows, columns = linear_sum_assignment(-gain)
+        return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if gain[row, column] > 0]
+
+    def _covered(self, box: Box, group: int) -> bool:
+        """Whether the detection is but another box around something that is followed already."""
+        for each in self.objects:
+            if int(each.groups.argmax()) == group and each.missed == 0:
+                smaller, larger = sorted((box, each.box), key=lambda one: one.area)
+                if smaller.inside(larger) > 0.8:
+                    return True
+        return False
+
+    def remove(self, gone: Followed) -> None:
+        self.objects.remove(gone)
+
+
+def _without_parts(
+    seen: list[tuple[Box, NDArray[np.float32], NDArray[np.float32]]],
+) -> list[tuple[Box, NDArray[np.float32], NDArray[np.float32]]]:
+    """Drop the box of a part (a torso) where the whole of the same kind (a person) is seen at least as well."""
+    order = sorted(range(len(seen)), key=lambda each: -float(seen[each][2].max()))
+    kept: list[int] = []
+    for each in order:
+        box, _, groups = seen[each]
+        if groups.max() < _FOLLOW:
+            continue
+        best = int(groups.argmax())
+        part = any(
+            int(seen[other][2].argmax()) == best and (box.inside(seen[other][0]) > 0.85 or seen[other][0].inside(box) > 0.9)
+            for other in kept
+        )
+        if not part:
+            kept.append(each)
+    return [seen[each] for each in sorted(kept)]
