@@ -121,7 +121,7 @@ class _Compiler:
 
     def initializer(self, value: NDArray[Any]) -> str:
         name = f"c{len(self.initializers)}"
-        self.initializers[name] = np.ascontiguousarray(value)
+        self.initializers[name] = np.array(value, order="C")
         return name
 
     def laid(self, value: _Value, axes: tuple[int, ...] | None, *, keep_pads: bool = False) -> _Value:
