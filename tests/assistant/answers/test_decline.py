@@ -16,7 +16,8 @@ DECLINED = {
     "old": ["How old is the boy?", "what age is she?", "is the man old?", "was there an elderly person?"],
     "woman": ["Is it a man or a woman?", "what gender is the cyclist?", "was the person a woman?",
               "how many females were there?"],
-    "sounds": ["Did you hear anything?", "what did the man say?", "was there music?", "did the dog bark?", "what did the man say in the shop?",
+    "sounds": ["Did you hear anything?", "what did the man say?", "was there music?", "did the dog bark?",
+               "what did the man say in the shop?",
                "what are they talking about?", "How loud was it?"],
     "brands": ["Which brand is the laptop?", "what make of car is it?", "What model of phone is that?"],
     "means": ["Why did he come in?", "what is she trying to do?", "is he going to steal it?", "was it on purpose?",
@@ -35,7 +36,8 @@ Was there a dog?|did anyone leave after 12 s?|Is there a cyclist?|where was the 
 what happened between 0:02 and 0:05?|Did I miss anything?|what was taken?|what did you say at 0:03?|sing me a song
 What is the name on the sign?|what is the name of the street?|Where is the orange?|was there an orange on the table?
 who left?|did a woman come in?|when did the old man's dog leave?|why did you say that?|What did the board read?
-how long was the car there?|who was there?|is there a hair drier?|what is below the table?|what is written on the sign?|did someone take the cup?
+how long was the car there?|who was there?|is there a hair drier?
+what is below the table?|what is written on the sign?|did someone take the cup?
 what did the label say?|was there a teddy bear?|how many children were there?""".replace("\n", "|").split("|")
 
 
