@@ -1,0 +1,1 @@
+"""Language models: decoders, what they remember, and how they speak. Import the modules; this file loads nothing."""
