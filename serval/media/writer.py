@@ -42,6 +42,31 @@ _WHY = {
 }
 
 
+def check_target(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raises `Refusal` when a video cannot be written to ``path``, or when that is one of ``inputs``."""
+    what = printable(path.name)
+    if path.suffix.lower() not in CONTAINERS:
+        raise Refusal(what, "videos are not written with this ending", f"name it {', '.join(CONTAINERS)}")
+    with _plainly(path):
+        path.parent.stat()
+        if not path.exists():
+            return
+        if any(each.exists() and each.samefile(path) for each in inputs):
+            raise Refusal(what, "it is the very video that is being watched", "choose another file")
+        if not path.is_file():
+            raise Refusal(what, "it is there, and is no file", "choose another name")
+
+
+@contextmanager
+def _plainly(path: Path) -> Iterator[None]:
+    """Turn what the system or FFmpeg raises about ``path`` into a `Refusal` in our own words."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        why, remedy = _WHY.get(error.errno or 0, ("it cannot be written", "choose another file or size"))
+        raise Refusal(printable(path.name), why, remedy) from None
+
+
 class VideoWriter:
     """Writes pictures to ``path`` as H.264, or MPEG-4 where there is no encoder for that.
 
@@ -66,15 +91,14 @@ class VideoWriter:
             raise ValueError(f"a video of {width}x{height} at {fps} pictures a second cannot be")
         self.path, self.width, self.height = path, width, height
         self.pictures = 0
-        self._what = printable(path.name)
         self._last = -1
-        self._check(inputs)
-        with self._plainly():
+        check_target(path, inputs)
+        with _plainly(path):
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
             os.close(handle)
         self._beside: Path | None = Path(name)
         try:
-            with self._plainly():
+            with _plainly(self.path):
                 kind = CONTAINERS[path.suffix.lower()]
                 options = {} if kind == "matroska" else {"movflags": "faststart"}  # plays while it is still being fetched
                 self._container = av.open(name, "w", format=kind, options=options)
@@ -96,7 +120,7 @@ class VideoWriter:
         frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
         frame.pts = self._last = max(round(time * _TICKS), self._last + 1)
         frame.time_base = Fraction(1, _TICKS)
-        with self._plainly():
+        with _plainly(self.path):
             self._container.mux(self._stream.encode(frame))
         self.pictures += 1
 
@@ -105,7 +129,7 @@ class VideoWriter:
         if self._beside is None:
             return
         try:
-            with self._plainly():
+            with _plainly(self.path):
                 if self.pictures:
                     self._container.mux(self._stream.encode(None))
                     self._container.close()
@@ -132,17 +156,6 @@ class VideoWriter:
         else:
             self.discard()
 
-    def _check(self, inputs: Iterable[Path]) -> None:
-        if self.path.suffix.lower() not in CONTAINERS:
-            raise Refusal(self._what, "videos are not written with this ending", f"name it {', '.join(CONTAINERS)}")
-        with self._plainly():
-            if not self.path.exists():
-                return
-            if any(each.exists() and each.samefile(self.path) for each in inputs):
-                raise Refusal(self._what, "it is the very video that is being watched", "choose another file")
-            if not self.path.is_file():
-                raise Refusal(self._what, "it is there, and is no file", "choose another name")
-
     def _add_stream(self, fps: float, threads: int) -> av.VideoStream:
         codec, options = next(each for each in _CODECS if each[0] in av.codecs_available or each[0] == "mpeg4")
         rate = Fraction(fps).limit_denominator(1001)
@@ -167,11 +180,3 @@ class VideoWriter:
             rgb[top : top + high, left : left + wide] = small
         right, bottom = self.width % 2, self.height % 2
         return np.pad(rgb, ((0, bottom), (0, right), (0, 0)), mode="edge") if right or bottom else rgb
-
-    @contextmanager
-    def _plainly(self) -> Iterator[None]:
-        try:
-            yield
-        except (av.FFmpegError, OSError) as error:
-            why, remedy = _WHY.get(error.errno or 0, ("it cannot be written", "choose another file or size"))
-            raise Refusal(self._what, why, remedy) from None

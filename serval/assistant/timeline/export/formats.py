@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, get_args
 
-from serval.assistant.timeline.export.annotated_video import annotated_video
 from serval.assistant.timeline.export.json_lines import json_lines
 from serval.assistant.timeline.export.page import page
 from serval.assistant.timeline.export.subtitles import srt, webvtt
+from serval.assistant.timeline.export.video import annotated_video
 from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import Timeline
