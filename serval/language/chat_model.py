@@ -1,0 +1,121 @@
+"""A small language model to talk to: messages in, words out as they come. Only `ChatModel.open` loads anything heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from serval.conversation.chat import ChatML, Message
+from serval.conversation.tokenizer import Tokenizer
+from serval.refusal import Refusal
+from serval.weights import locate, model_id
+
+if TYPE_CHECKING:
+    from serval.language.decoder import Decoder
+    from serval.language.generate import Sampling, Session
+
+Numbers = Literal["bfloat16", "float32"]
+
+
+class ChatModel:
+    """A decoder with its tokenizer and its chat template.
+
+    Attributes:
+        model_id: name, version and hash of the weights, for the record.
+    """
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, template: ChatML, model_id: str) -> None:
+        self.model_id = model_id
+        self._decoder, self._tokenizer, self._template = decoder, tokenizer, template
+
+    @classmethod
+    def open(cls, part: str = "smollm2", *, dtype: Numbers = "bfloat16", device: str = "cpu", threads: int = 1) -> ChatModel:
+        """Load a part of `serval.weights`, about a second for SmolLM2-135M.
+
+        Args:
+            threads: cores that PyTorch may use, in this process.
+
+        Raises:
+            PartMissing: the part has not been fetched.
+            Refusal: a file of it is damaged.
+        """
+        import torch
+
+        from serval.language.load import load_decoder
+
+        torch.set_num_threads(threads)
+        weights, config = locate(part, "model.safetensors"), locate(part, "config.json")
+        decoder = load_decoder(weights, config, dtype=getattr(torch, dtype), device=device)
+        return cls(decoder, Tokenizer(locate(part, "tokenizer.json")), ChatML(), model_id(part))
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int = 64,
+        stop: Sequence[str] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] = lambda text: None,
+        sampling: Sampling | None = None,
+    ) -> str:
+        """The assistant's next words.
+
+        Args:
+            max_tokens: how many tokens at the most; the words may then end in the middle of a sentence.
+            stop: texts before which the words end.
+            cancelled: asked before every token; when it says so, the words so far are all.
+            on_text: told every piece of text as soon as it is certain; together they are what is returned.
+            sampling: how tokens are picked; the likeliest one every time by default.
+
+        Raises:
+            Refusal: the messages and the reply are longer than the model's context, or its numbers are not finite.
+        """
+        from serval.language.generate import generate
+        from serval.language.stop_text import StopText
+
+        prompt = self._template.encode(self._tokenizer, messages)
+        session = self._session(len(prompt) + max_tokens)
+        stops = self._template.stops(self._tokenizer)
+        text, until, said = self._tokenizer.stream(), StopText(stop), []
+
+        def say(piece: str) -> None:
+            if piece:
+                said.append(piece)
+                on_text(piece)
+
+        for token in generate(session, prompt, stops=stops, most=max_tokens, sampling=sampling, cancelled=cancelled):
+            say(until.add(text.add(token)))
+            if until.stopped:
+                break
+        say(until.end())  # half a character, cut off by max_tokens, is left out
+        return "".join(said)
+
+    def score(self, messages: Sequence[Message], reply: str) -> float:
+        """How likely the model finds ``reply`` after ``messages``: mean log-probability of its tokens and of ending there.
+
+        Raises:
+            Refusal: they are longer than the model's context.
+        """
+        import torch
+
+        prompt = self._template.encode(self._tokenizer, messages)
+        words = [*self._tokenizer.encode(reply), *self._template.stops(self._tokenizer)]
+        self._check_length(len(prompt) + len(words))
+        with torch.inference_mode():
+            ids = torch.tensor([prompt + words[:-1]], device=self._decoder.device)
+            states = self._decoder.states(ids)[:, len(prompt) - 1 :]
+            chances = torch.log_softmax(self._decoder.logits(states)[0].float(), dim=-1)
+            chosen = chances.gather(1, torch.tensor(words, device=chances.device)[:, None])
+        return float(chosen.mean())
+
+    def _session(self, capacity: int) -> Session:
+        from serval.language.generate import DecoderSession
+
+        self._check_length(capacity)
+        return DecoderSession(self._decoder, capacity)
+
+    def _check_length(self, tokens: int) -> None:
+        limit = self._decoder.config.max_position_embeddings
+        if tokens > limit:
+            raise Refusal(
+                "the conversation", f"with its reply it is {tokens} tokens long, and {limit} is the limit", "shorten it"
+            )

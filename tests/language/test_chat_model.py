@@ -1,0 +1,94 @@
+"""Talking to SmolLM2: words come as they are certain, end where they should, and are scored."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serval.conversation.chat import ChatML, Message
+from serval.conversation.tokenizer import Tokenizer
+from serval.language.chat_model import ChatModel
+from serval.language.generate import Sampling
+from serval.language.stop_text import StopText
+from serval.refusal import Refusal
+from serval.weights import locate, model_id
+
+CAPITAL = [Message("user", "What is the capital of France?")]
+
+
+@pytest.fixture(scope="module")
+def model(smollm2) -> ChatModel:
+    return ChatModel(smollm2, Tokenizer(locate("smollm2", "tokenizer.json")), ChatML(), model_id("smollm2"))
+
+
+def test_it_answers_and_ends_its_turn_by_itself(model):
+    pieces = []
+    words = model.reply(CAPITAL, max_tokens=40, on_text=pieces.append)
+    assert "Paris" in words and words.endswith(".")
+    assert "".join(pieces) == words and len(pieces) > 3
+
+
+def test_it_stops_before_a_stop_text(model):
+    pieces = []
+    words = model.reply(CAPITAL, max_tokens=40, stop=["xyz", "Paris"], on_text=pieces.append)
+    assert words and "Paris" not in words and "".join(pieces) == words
+
+
+def test_it_says_no_more_than_asked_and_nothing_when_cancelled(model):
+    short, long = (model.reply(CAPITAL, max_tokens=most) for most in (2, 5))
+    assert long.startswith(short) and len(short) < len(long)
+    assert model.reply(CAPITAL, cancelled=lambda: True) == ""
+
+
+def test_cancelled_in_the_middle_the_words_so_far_stay(model):
+    pieces = []
+    words = model.reply(CAPITAL, max_tokens=40, on_text=pieces.append, cancelled=lambda: len(pieces) >= 3)
+    assert words == "".join(pieces) and len(pieces) == 3
+
+
+def test_the_same_seed_gives_the_same_words(model):
+    first, again = (model.reply(CAPITAL, max_tokens=8, sampling=Sampling(temperature=1.5, seed=3)) for _ in range(2))
+    assert first == again != model.reply(CAPITAL, max_tokens=8, sampling=Sampling(temperature=1.5, seed=4))
+
+
+def test_a_likelier_reply_scores_higher(model):
+    good, wrong, strange = (
+        model.score(CAPITAL, words)
+        for words in ("The capital of France is Paris.", "The capital of France is Berlin.", "qzx vvw 93 )(")
+    )
+    assert 0 > good > wrong > strange
+
+
+def test_its_own_words_are_the_likeliest_among_others(model):
+    own = model.reply(CAPITAL, max_tokens=40)
+    assert model.score(CAPITAL, own) > model.score(CAPITAL, own.upper())
+
+
+def test_more_than_the_context_is_refused_before_anything_is_read(model):
+    long = [Message("user", "word " * 9000)]
+    with pytest.raises(Refusal, match="8192 is the limit"):
+        model.reply(long)
+    with pytest.raises(Refusal, match="8192 is the limit"):
+        model.score(CAPITAL, "word " * 9000)
+
+
+def test_importing_it_loads_no_torch():
+    code = "import sys, serval.language.chat_model; sys.exit(bool({'torch', 'tokenizers', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(
+    text=st.text(alphabet="abc", max_size=20), stops=st.lists(st.text(alphabet="abc", max_size=4), max_size=3), cuts=st.data()
+)
+def test_stop_texts_end_the_text_wherever_its_pieces_are_cut(text, stops, cuts):
+    until, given_on, rest = StopText(stops), "", text
+    while rest:
+        size = cuts.draw(st.integers(1, len(rest)))
+        given_on += until.add(rest[:size])
+        rest = rest[size:]
+        assert not any(stop in given_on for stop in stops if stop)
+    given_on += until.end()
+    ends = [text.find(stop) for stop in stops if stop and stop in text]
+    assert given_on == (text[: min(ends)] if ends else text)
