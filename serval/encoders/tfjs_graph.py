@@ -40,6 +40,9 @@ def to_onnx(graph_json: Path, weights: Path) -> bytes:
 
     Height and width are left open: every resize becomes a scale and the last axis of every reshape is whatever is left,
     so a fully convolutional network runs at any size that its strides divide.
+
+    Raises:
+        ValueError: the graph has a cycle or an operation that is not known.
     """
     import onnx
     from safetensors.numpy import load_file
@@ -109,7 +112,10 @@ class _Compiler:
         if inputs and all(i in self.constants for i in inputs):
             self.constants[name] = _fold(node["op"], [self.constants[i] for i in inputs])
         else:
-            self.values[name] = getattr(self, "op_" + node["op"].lower())(inputs, node["attributes"])
+            operation = getattr(self, "op_" + node["op"].lower(), None)
+            if operation is None:
+                raise ValueError(f"{node['op']}: an operation that is not known")
+            self.values[name] = operation(inputs, node["attributes"])
 
     def emit(self, op: str, inputs: list[str], shape: tuple[int, ...], *, name: str = "", **attributes: Any) -> _Value:
         """Append one ONNX node with one output of ``shape``."""
