@@ -1,0 +1,1 @@
+"""Measuring honestly: what was said against what happened."""
