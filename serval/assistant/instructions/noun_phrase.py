@@ -46,6 +46,7 @@ LOOKS_ADJECTIVES = set(
 )
 _PRONOUNS = {"he": "person", "she": "person", "they": "people", "him": "person", "her": "person", "them": "people"}
 _ANYTHING = set("something anything thing object item stuff whatever everything somewhat".split())
+_PRONOUN_NOUNS = set("someone somebody anyone anybody something anything everyone everybody".split())
 _NOBODY = set("nobody no-one none".split())
 _EVERYONE = set("everyone everybody".split())
 _LOOSE = {
@@ -214,7 +215,8 @@ class Reader:
         known = next((size for size in range(len(words), 0, -1) if known_noun(" ".join(words[:size]))), 0)
         following = self.peek(run)
         if known and known < len(words):
-            if not (following and (_is_verb(following) or following in STOPS)) or _is_verb(words[-1]):
+            joins = following and (_is_verb(following) or following in STOPS)  # "the dog walker leaves", not "the dog barks"
+            if not joins or words[0] in _PRONOUN_NOUNS or (article and _inflected(words[known])):
                 self.at = began + run - (len(words) - known)
                 return " ".join(words[:known])
         elif not known:
@@ -229,6 +231,10 @@ class Reader:
                 raise Unreadable("action", words[-1])
         self.at = began + run
         return " ".join(words)
+
+
+def _inflected(word: str) -> bool:
+    return word.endswith(("s", "ed", "ing")) and not word.endswith("ss")
 
 
 def known_noun(noun: str) -> bool:
