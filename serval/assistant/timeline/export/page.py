@@ -15,6 +15,7 @@ from PIL import Image
 
 from serval.assistant.event import Event, EventKind, Evidence
 from serval.assistant.timeline.export.cues import SPOKEN
+from serval.assistant.timeline.export.hues import hue
 from serval.assistant.timeline.export.sparkline import Strip, around, strips
 from serval.assistant.timeline.picture import Picture
 from serval.assistant.timeline.plain import clock, one_line
@@ -23,19 +24,21 @@ from serval.assistant.timeline.timeline import Timeline
 
 SIDE = 880  # pixels; pictures are shown no larger
 SHOWN = 3  # pictures of one event
-COLOURS = 8  # hues that labels are told apart by
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A box drawn over a picture, in pixels of the picture."""
+    """A box drawn over a picture, in per cent of it, so that it fits at any size; its label is text of one size always."""
 
-    x: float
-    y: float
+    left: float
+    top: float
     width: float
     height: float
     label: str
     colour: int
+    label_x: float  # per cent
+    ends: bool  # whether the label ends at `label_x` instead of beginning there
+    shift: int  # pixels from `top` down to the label's foot
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Shot:
     height: int
     data: Markup
     marks: tuple[Mark, ...]
+
+    @property
+    def tall(self) -> bool:
+        return self.height > 0.62 * self.width
 
 
 @dataclass(frozen=True)
@@ -134,22 +141,19 @@ def _shot(picture: Picture, evidence: Iterable[Evidence]) -> Shot:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82)
         jpeg, width, height = file.getvalue(), image.width, image.height
-    marks = {
-        each.box: Mark(
-            each.box.left * width,
-            each.box.top * height,
-            each.box.width * width,
-            each.box.height * height,
-            one_line(f"“{each.text}”" if each.text else each.label)[:40],
-            colour(each.label or "text"),
-        )
-        for each in evidence
-        if each.box is not None
-    }
     data = Markup("data:image/jpeg;base64,") + base64.b64encode(jpeg).decode()
-    return Shot(picture.time, picture.sha256, width, height, data, tuple(marks.values()))
+    return Shot(picture.time, picture.sha256, width, height, data, _marks(evidence))
 
 
-def colour(label: str) -> int:
-    """The same hue for the same label, on every page."""
-    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:2], "big") % COLOURS
+def _marks(evidence: Iterable[Evidence]) -> tuple[Mark, ...]:
+    boxes = {each.box: each for each in evidence if each.box is not None}
+    marks: list[Mark] = []
+    for box, each in sorted(boxes.items(), key=lambda pair: -pair[0].area):  # small ones on top
+        left, top, right, bottom = (100 * min(1.0, max(0.0, edge)) for edge in box)
+        ends = left > 75
+        x = right if ends else left
+        beside = sum(mark.ends == ends and abs(mark.label_x - x) < 14 and abs(mark.top - top) < 6 for mark in marks)
+        shift = 17 * beside + (16 if top < 12 else -6)
+        label = one_line(f"“{each.text}”" if each.text else each.label)[:40]
+        marks.append(Mark(left, top, right - left, bottom - top, label, hue(each.label or "text"), x, ends, shift))
+    return tuple(marks)
