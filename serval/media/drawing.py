@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,22 +25,34 @@ CAPTIONS_SHARE = 0.45  # of the picture's height that captions may cover
 _WEIGHT = 400  # of the letters: regular
 
 
-def draw_box(picture: NDArray[np.uint8], box: Box, label: str, colour: Colour) -> None:
-    """A frame around ``box`` with ``label`` on a plate above it, or inside where there is no room above."""
+class Marked(NamedTuple):
+    """A box to draw, with the word for what is in it."""
+
+    box: Box
+    label: str
+    colour: Colour
+
+
+def draw_boxes(picture: NDArray[np.uint8], boxes: Sequence[Marked]) -> None:
+    """A frame around each box, then every label on a plate above its box, or inside where there is no room above."""
     height, width = picture.shape[:2]
-    left, top, right, bottom = box.pixels(width, height)
-    thickness = max(1, round(min(width, height) / 240))
-    corners = (left, top), (right - 1, bottom - 1)
-    cv2.rectangle(picture, *corners, INK, thickness + 2, cv2.LINE_8)  # a dark rim shows on bright pictures
-    cv2.rectangle(picture, *corners, colour, thickness, cv2.LINE_8)
-    if text := _cut(_visible(label), width, size := letter_height(picture, 0.03)):
-        pad = max(2, size // 4)
-        plate_width, plate_height = text_width(text, size) + 2 * pad, size + pad
-        above = top - plate_height
-        x = max(0, min(left - thickness // 2, width - plate_width))
-        y = above if above >= 0 else min(top, height - plate_height)
-        cv2.rectangle(picture, (x, y), (x + plate_width - 1, y + plate_height - 1), colour, cv2.FILLED)
-        _write(picture, text, x + pad, y + size - size // 12, size, INK)
+    thickness = max(2, round(min(width, height) / 300))
+    for box, _, colour in boxes:
+        left, top, right, bottom = box.pixels(width, height)
+        corners = (left, top), (right - 1, bottom - 1)
+        cv2.rectangle(picture, *corners, INK, thickness + 2, cv2.LINE_8)  # a dark rim shows on bright pictures
+        cv2.rectangle(picture, *corners, colour, thickness, cv2.LINE_8)
+    size = letter_height(picture, 0.03)
+    pad = max(2, size // 4)
+    for box, label, colour in boxes:
+        if text := _cut(_visible(label), width, size):
+            left, top, _, _ = box.pixels(width, height)
+            plate_width, plate_height = text_width(text, size) + 2 * pad, size + pad
+            above = top - plate_height
+            x = max(0, min(left - thickness // 2, width - plate_width))
+            y = above if above >= 0 else min(top, height - plate_height)
+            cv2.rectangle(picture, (x, y), (x + plate_width - 1, y + plate_height - 1), colour, cv2.FILLED)
+            _write(picture, text, x + pad, y + size - size // 12, size, INK)
 
 
 def draw_captions(picture: NDArray[np.uint8], texts: Sequence[str]) -> None:

@@ -4,7 +4,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serval.media.box import Box
-from serval.media.drawing import CAPTIONS_SHARE, WHITE, draw_box, draw_captions, draw_note, letter_height, text_width, wrap
+from serval.media.drawing import (
+    CAPTIONS_SHARE,
+    WHITE,
+    Marked,
+    draw_boxes,
+    draw_captions,
+    draw_note,
+    letter_height,
+    text_width,
+    wrap,
+)
 
 ORANGE = (255, 180, 84)
 SIZES = [(320, 240), (640, 480), (1280, 720), (720, 1280), (1920, 1080), (3840, 2160)]
@@ -24,7 +34,7 @@ def changed(picture: np.ndarray) -> tuple[int, int, int, int]:
 def test_a_box_lies_on_its_edges_and_leaves_what_is_inside(width, height):
     picture = grey(width, height)
     box = Box(0.25, 0.25, 0.75, 0.75)
-    draw_box(picture, box, "", ORANGE)
+    draw_boxes(picture, [Marked(box, "", ORANGE)])
     left, top, right, bottom = box.pixels(width, height)
     middle_x, middle_y = width // 2, height // 2
     for x, y in ((left, middle_y), (right - 1, middle_y), (middle_x, top), (middle_x, bottom - 1)):
@@ -38,13 +48,23 @@ def test_a_box_lies_on_its_edges_and_leaves_what_is_inside(width, height):
 @pytest.mark.parametrize("width, height", SIZES)
 def test_a_label_stays_in_the_picture_and_can_be_read(width, height, box):
     with_label, without = grey(width, height), grey(width, height)
-    draw_box(with_label, box, "person 0.93", ORANGE)
-    draw_box(without, box, "", ORANGE)
+    draw_boxes(with_label, [Marked(box, "person 0.93", ORANGE)])
+    draw_boxes(without, [Marked(box, "", ORANGE)])
     ys, xs = np.nonzero((with_label != without).any(axis=2))
     assert np.ptp(ys) + 1 >= 9
     assert np.ptp(xs) + 1 >= text_width("person 0.93", letter_height(with_label, 0.03)) * 0.9
     ink = (with_label < 60).all(axis=2) & (without >= 60).any(axis=2)
     assert ink.sum() > 60  # dark letters on the plate
+
+
+def test_a_label_is_not_hidden_by_the_frame_of_another_box():
+    one, two = Marked(Box(0.2, 0.5, 0.6, 0.9), "person", ORANGE), Marked(Box(0.1, 0.2, 0.7, 0.48), "", (1, 2, 3))
+    picture, alone = grey(640, 480), grey(640, 480)
+    draw_boxes(picture, [one, two])
+    draw_boxes(alone, [one])
+    plate = (alone[: int(0.49 * 480)] == ORANGE).all(axis=2)
+    assert plate.sum() > 300
+    assert (picture[: int(0.49 * 480)][plate] == ORANGE).all()
 
 
 @pytest.mark.parametrize("width, height", SIZES)
@@ -114,7 +134,7 @@ edges = st.floats(-0.5, 1.5)
 def test_any_size_text_and_box_can_be_drawn(width, height, text, corners):
     guard = np.full((height + 20, width, 3), 7, np.uint8)  # rows of memory before and after, which must stay
     picture = guard[10:-10]
-    draw_box(picture, Box(*corners), text, ORANGE)
+    draw_boxes(picture, [Marked(Box(*corners), text, ORANGE)])
     draw_captions(picture, [text, text])
     draw_note(picture, text)
     assert (guard[:10] == 7).all()

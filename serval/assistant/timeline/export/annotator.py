@@ -16,7 +16,7 @@ from serval.assistant.timeline.export.hues import colour
 from serval.assistant.timeline.plain import clock, one_line
 from serval.assistant.view import Track
 from serval.media.box import Box
-from serval.media.drawing import draw_box, draw_captions, draw_note
+from serval.media.drawing import Marked, draw_boxes, draw_captions, draw_note
 
 SIDE = 1280  # pixels; the longer side of an annotated picture is no longer than this
 STAYS = 3.0  # seconds a caption stands at least
@@ -62,11 +62,10 @@ class Annotator:
         for each in shown:
             if each.until == inf:
                 each.until = time + min(LONGEST, max(STAYS, len(each.text) / LETTERS_A_SECOND))
-        for track in sorted(tracks, key=lambda track: -track.box.area):  # small ones on top
-            draw_box(picture, track.box, f"{track.label} {track.score:.2f}", colour(track.label))
-        for read in {read.box: read for each in shown for read in each.reads if abs(time - read.time) <= READ}.values():
-            assert read.box is not None
-            draw_box(picture, read.box, f"“{read.text}”", colour("text"))
+        boxes = [Marked(track.box, f"{track.label} {track.score:.2f}", colour(track.label)) for track in tracks]
+        reads = [each for caption in shown for each in caption.reads if abs(time - each.time) <= READ]
+        boxes += {read.box: Marked(read.box, f"“{read.text}”", colour("text")) for read in reads if read.box}.values()
+        draw_boxes(picture, sorted(boxes, key=lambda marked: -marked.box.area))  # small ones on top
         draw_note(picture, f"{clock(time)}  {self._name}")
         draw_captions(picture, [each.text for each in shown])
         return picture
@@ -78,8 +77,8 @@ class Annotator:
 
 
 def moved_on(track: Track, now: float) -> Track:
-    """The track with its box where its speed has taken it since it was last seen, half a second on at most."""
-    gap = min(max(0.0, now - track.last_seen), 0.5)
+    """The track with its box where its speed has taken it since it was last seen, a quarter of a second on at most."""
+    gap = min(max(0.0, now - track.last_seen), 0.25)
     dx, dy = track.speed[0] * gap, track.speed[1] * gap
     left, top, right, bottom = track.box
     return replace(track, box=Box(left + dx, top + dy, right + dx, bottom + dy))
