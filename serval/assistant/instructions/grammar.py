@@ -249,6 +249,9 @@ def _transitive(
         return kind, ()
     if kind in (ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.MOVES):
         return kind, objects
+    if key.endswith("-on") and lookup(objects[0].noun) and len(objects) == 1:
+        tail.on = objects[0].noun
+        return kind, ()
     if len(objects) == 1 and objects[0].noun.split()[-1:] and objects[0].noun.split()[-1] in _PLACES:
         tail.place(objects[0])
         return kind, ()

@@ -50,8 +50,8 @@ _SAME = {
     "remote": "remote control|clicker/tv remote", "cell phone": "phone|mobile|mobile phone|smartphone|smart phone|cellphone"
     "|handset|telephone/iphone", "microwave": "microwave oven", "oven": "stove|cooker", "toaster": "",
     "sink": "washbasin|basin|wash basin", "refrigerator": "fridge/freezer", "book": "/paperback|hardback|novel|textbook",
-    "clock": "/wall clock|alarm clock", "vase": "", "scissors": "pair of scissors", "teddy bear": "teddy/stuffed bear|plush bear",
-    "hair drier": "hairdryer|hair dryer|hairdrier|blow dryer", "toothbrush": "tooth brush",
+    "clock": "/wall clock|alarm clock", "vase": "", "scissors": "pair of scissors",
+    "teddy bear": "teddy/stuffed bear|plush bear", "hair drier": "hairdryer|hair dryer|hairdrier|blow dryer", "toothbrush": "tooth brush",
     "person": "someone|somebody|anyone|anybody|human|human being|individual|people|folk|folks|whoever|everyone|everybody",
 }  # fmt: skip
 
