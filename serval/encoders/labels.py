@@ -19,12 +19,12 @@ teddy bear|hair drier|toothbrush""".replace("\n", "|").split("|")
 )
 
 # Classes that the detector takes for one another while the thing stays the same. A group is named by the word a person
-# would fall back on; every class that is in none is a group of its own.
+# would fall back on, never by the name of a class: "cup" must not stand for a bowl. A class in none is its own group.
 COCO_GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "vehicle": ("car", "bus", "train", "truck"),
     "two-wheeler": ("bicycle", "motorcycle"),
     "bag": ("backpack", "handbag", "suitcase"),
-    "cup": ("wine glass", "cup", "bowl", "vase"),
+    "container": ("wine glass", "cup", "bowl", "vase"),
     "seat": ("bench", "chair", "couch"),
     "screen": ("tv", "laptop"),
     "hoofed animal": ("horse", "sheep", "cow"),
