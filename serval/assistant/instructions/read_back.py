@@ -17,14 +17,21 @@ EVERYTHING = (
 def objects(
     kinds: tuple[ChangeKind, ...],
     labels: tuple[str, ...],
-    op: str,
-    count: int,
+    count: tuple[str, int],
     on: str,
     side: str,
+    noun: str = "",
     remarks: tuple[str, ...] = (),
 ) -> str:
-    """For changes of tracked objects and counts of what is in view."""
-    told = _told(kinds, one, labels, op, count, on, side)
+    """For changes of tracked objects and counts of what is in view.
+
+    Args:
+        count: operator, "" for none, and number.
+        noun: stands for the classes when they are more than one wants to hear.
+    """
+    op, number = count
+    one = a(noun) if noun and len(labels) > 3 else any_of(labels)
+    told = _told(kinds, one, labels, op, number, on, side)
     how = ["I detect it by tracking objects"]
     how.append(f"(class{'es' if len(labels) > 1 else ''}: {', '.join(labels)})" if labels else "(any of my 80 classes)")
     how.append("at a few looks a second")

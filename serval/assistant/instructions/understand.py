@@ -102,7 +102,7 @@ class _Meaning:
                 "side": clause.side,
                 "gate": "objects",
                 "read_back": read_back.objects(
-                    kinds, labels, counted.op, counted.count, on, clause.side, tuple(dict.fromkeys(self._remarks)), group
+                    kinds, labels, (counted.op, counted.count), on, clause.side, group, tuple(dict.fromkeys(self._remarks))
                 ),
                 "confidence": min((noun.score for noun in nouns), default=1.0),
             }
