@@ -13,8 +13,9 @@ from serval.weights import locate, model_id
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
     from serval.language.generate import Sampling, Session
+    from serval.language.int4 import Int4Decoder
 
-Numbers = Literal["bfloat16", "float32"]
+Numbers = Literal["int4", "bfloat16", "float32"]
 
 
 class ChatModel:
@@ -24,15 +25,19 @@ class ChatModel:
         model_id: name, version and hash of the weights, for the record.
     """
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, template: ChatML, model_id: str) -> None:
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, template: ChatML, model_id: str, int4: Int4Decoder | None = None
+    ) -> None:
         self.model_id = model_id
-        self._decoder, self._tokenizer, self._template = decoder, tokenizer, template
+        self._decoder, self._int4, self._tokenizer, self._template = decoder, int4, tokenizer, template
 
     @classmethod
     def open(cls, part: str = "smollm2", *, dtype: Numbers = "bfloat16", device: str = "cpu", threads: int = 1) -> ChatModel:
-        """Load a part of `serval.weights`, about a second for SmolLM2-135M.
+        """Load a part of `serval.weights`.
 
         Args:
+            dtype: what the weights are kept as. ``int4`` speaks about twice as fast on a CPU as the others, takes a few
+                seconds more to load, and scores in bfloat16.
             threads: cores that PyTorch may use, in this process.
 
         Raises:
@@ -43,10 +48,18 @@ class ChatModel:
 
         from serval.language.load import load_decoder
 
+        if dtype == "int4" and torch.device(device).type != "cpu":
+            raise Refusal("int4", "it is made for the CPU", "take bfloat16")
         torch.set_num_threads(threads)
         weights, config = locate(part, "model.safetensors"), locate(part, "config.json")
-        decoder = load_decoder(weights, config, dtype=getattr(torch, dtype), device=device)
-        return cls(decoder, Tokenizer(locate(part, "tokenizer.json")), ChatML(), model_id(part))
+        numbers = torch.float32 if dtype == "float32" else torch.bfloat16
+        decoder = load_decoder(weights, config, dtype=numbers, device=device)
+        int4 = None
+        if dtype == "int4":
+            from serval.language.int4 import Int4Decoder
+
+            int4 = Int4Decoder(locate(part, "model.gguf"), decoder)
+        return cls(decoder, Tokenizer(locate(part, "tokenizer.json")), ChatML(), model_id(part), int4)
 
     def reply(
         self,
@@ -108,9 +121,13 @@ class ChatModel:
         return float(chosen.mean())
 
     def _session(self, capacity: int) -> Session:
+        self._check_length(capacity)
+        if self._int4 is not None:
+            from serval.language.int4 import Int4Session
+
+            return Int4Session(self._int4, capacity)
         from serval.language.generate import DecoderSession
 
-        self._check_length(capacity)
         return DecoderSession(self._decoder, capacity)
 
     def _check_length(self, tokens: int) -> None:

@@ -1,0 +1,212 @@
+"""Token by token on a CPU, as fast as its memory gives four-bit weights: PyTorch's packed kernel and very little around it.
+
+Prompts are read by the bfloat16 `Decoder`, which is quicker for many tokens at once; from there each new token goes
+through matrices of 4 bits a number (groups of 32 with a scale and a least value, as they stand in a Q4_1 GGUF file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from serval.language.config import LlamaConfig
+from serval.language.decoder import Decoder
+from serval.refusal import Refusal
+from serval.weights.gguf_file import GGUFFile, read_gguf
+
+GROUP = 32  # numbers that share a scale and a least value
+_RESCORED = 256  # likeliest tokens whose logits are computed anew from exact rows
+_BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half bytes
+_FIRST = 256  # tokens of room to begin with
+
+_matmul = torch.ops.aten._weight_int4pack_mm_for_cpu.default
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A (rows, columns) matrix of 4 bits a number, packed as this CPU's kernel wants it."""
+
+    packed: Tensor
+    scales: Tensor  # (columns / GROUP, rows, 2) bfloat16: step, and the value of level 8
+
+    @classmethod
+    def pack(cls, levels: Tensor, step: Tensor, least: Tensor) -> Matrix:
+        """``levels`` (rows, columns) in 0..15; ``step`` and ``least`` (rows, columns / GROUP) float32."""
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32), 1)
+        scales = torch.stack((step, least + 8 * step), dim=-1).transpose(0, 1).contiguous().bfloat16()
+        return cls(packed, scales)
+
+    @classmethod
+    def quantize(cls, values: Tensor) -> Matrix:
+        """The nearest of 16 even levels between the least and the greatest number of each group."""
+        groups = values.float().view(values.shape[0], -1, GROUP)
+        least, most = groups.aminmax(dim=-1)
+        step = (most - least).clamp_min(1e-12) / 15
+        levels = ((groups - least[..., None]) / step[..., None]).round_().clamp_(0, 15)
+        return cls.pack(levels.view_as(values), step, least)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """``states`` (any, columns) bfloat16 to (any, rows) bfloat16."""
+        return _matmul(states, self.packed, GROUP, self.scales)
+
+
+@dataclass(frozen=True)
+class Int4Layer:
+    attention_norm: Tensor
+    query_key_value: Matrix
+    output: Matrix
+    feed_norm: Tensor
+    gate_up: Matrix
+    down: Matrix
+
+
+class Int4Decoder:
+    """Four-bit layers from a Q4_1 GGUF file, beside the bfloat16 `Decoder` that was converted from the same file."""
+
+    def __init__(self, gguf: Path, decoder: Decoder) -> None:
+        """Raises `Refusal` when ``gguf`` is damaged, or does not hold Q4_1 layers of the decoder's sizes."""
+        self.decoder, self.config = decoder, decoder.config
+        source = read_gguf(gguf)
+        self.layers = [_layer(source, self.config, index) for index in range(self.config.num_hidden_layers)]
+        self.norm = decoder.norm.weight.float()
+        head = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
+        self.head_rows = head
+        self.head = Matrix.quantize(head)
+
+
+class Int4Session:
+    """One conversation, of at most ``capacity`` tokens."""
+
+    def __init__(self, model: Int4Decoder, capacity: int) -> None:
+        self._model, self._capacity, self._length = model, capacity, 0
+        config = model.config
+        self._layers, self._kv_heads, self._width = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
+        self._heads = config.num_attention_heads
+        self._groups = self._heads // self._kv_heads
+        steps = torch.arange(0, self._width, 2, dtype=torch.float32) / self._width
+        self._turns = config.rope_theta**-steps
+        # Queries are scaled while they are turned, which costs nothing.
+        self._sizes = torch.cat((torch.full((self._heads, 1), self._width**-0.5), torch.ones(self._kv_heads, 1)))
+        self._zeros = torch.zeros(1, config.hidden_size)
+        self._hidden = torch.empty(1, config.hidden_size)
+        self._normed = torch.empty(1, config.hidden_size, dtype=torch.bfloat16)
+        self._keys, self._values, self._room = self._stores(min(_FIRST, capacity))
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Read more tokens; logits (vocabulary,) float32 of the one that follows.
+
+        Raises:
+            Refusal: they go beyond the capacity.
+        """
+        length = self._length + len(ids)
+        if length > self._capacity:
+            raise Refusal("the conversation", f"it is {length} tokens long, and {self._capacity} is the limit", "shorten it")
+        if length > self._room:
+            self._grow(length)
+        with torch.inference_mode():
+            if self._length == 0 and len(ids) > 1:
+                return self._prefill(ids)
+            for token in ids:
+                self._step(token)
+            return self._logits()
+
+    def _stores(self, tokens: int) -> tuple[Tensor, Tensor, int]:
+        """Keys (layers, heads, head_dim, tokens), so that they multiply faster; values (layers, heads, tokens, head_dim)."""
+        keys = torch.zeros(self._layers, self._kv_heads, self._width, tokens)
+        return keys, torch.zeros(self._layers, self._kv_heads, tokens, self._width), tokens
+
+    def _grow(self, tokens: int) -> None:
+        keys, values = self._keys, self._values
+        self._keys, self._values, self._room = self._stores(min(self._capacity, max(2 * self._room, tokens)))
+        self._keys[..., : self._length] = keys[..., : self._length]
+        self._values[..., : self._length, :] = values[..., : self._length, :]
+
+    def _prefill(self, ids: Sequence[int]) -> Tensor:
+        decoder = self._model.decoder
+        cache = decoder.new_cache(len(ids))
+        logits = decoder(torch.tensor([ids]), cache, last=True)[0, 0].float()
+        for layer in range(self._layers):
+            keys, values = cache.read(layer)
+            halves = keys[0].float().view(self._kv_heads, len(ids), 2, self._width // 2)
+            pairs = halves.transpose(-1, -2).reshape(self._kv_heads, len(ids), self._width)  # llama.cpp's order, as in the file
+            self._keys[layer, :, :, : len(ids)] = pairs.transpose(-1, -2)
+            self._values[layer, :, : len(ids)] = values[0]
+        self._length = len(ids)
+        return logits
+
+    def _step(self, token: int) -> None:
+        position = self._length
+        self._length = length = position + 1
+        hidden, heads, kv_heads = self._hidden, self._heads, self._kv_heads
+        hidden.copy_(self._model.decoder.embed_tokens.weight[token])
+        turn = torch.polar(self._sizes, self._turns[None] * position)
+        past = zip(self._keys[..., :length].unbind(0), self._values[..., :length, :].unbind(0), strict=True)
+        split = heads + kv_heads
+        for layer, (keys, values) in zip(self._model.layers, past, strict=True):
+            mixed = layer.query_key_value(self._norm(layer.attention_norm)).float().view(split + kv_heads, self._width)
+            turned = torch.view_as_complex(mixed[:split].view(split, -1, 2)).mul_(turn)
+            asked = torch.view_as_real(turned).view(split, self._width)
+            keys[:, :, position] = asked[heads:]
+            values[:, position] = mixed[split:]
+            weights = torch.bmm(asked[:heads].view(kv_heads, self._groups, self._width), keys).softmax(-1)
+            found = torch.bmm(weights, values).view(1, -1).bfloat16()
+            hidden.add_(layer.output(found))
+            gate, up = layer.gate_up(self._norm(layer.feed_norm)).chunk(2, dim=1)
+            hidden.add_(layer.down(functional.silu(gate).mul_(up)))
+
+    def _norm(self, weight: Tensor) -> Tensor:
+        """Root-mean-square norm of the hidden state, (1, width) bfloat16. Two small calls instead of six."""
+        hidden = self._hidden
+        flat = hidden[0]
+        scale = (torch.dot(flat, flat).item() / flat.shape[0] + self._model.config.rms_norm_eps) ** -0.5
+        return torch.addcmul(self._zeros, hidden, weight, value=scale, out=self._normed)
+
+    def _logits(self) -> Tensor:
+        """Four-bit logits are good enough to find the likeliest tokens, not to rank them: those are computed anew."""
+        normed = self._norm(self._model.norm)
+        logits = self._model.head(normed)[0].float()
+        likeliest = logits.topk(_RESCORED).indices
+        logits[likeliest] = torch.mv(self._model.head_rows[likeliest].float(), normed[0].float())
+        return logits
+
+
+def _layer(source: GGUFFile, config: LlamaConfig, index: int) -> Int4Layer:
+    width, feed = config.hidden_size, config.intermediate_size
+    heads, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+
+    def matrix(columns: int, **rows: int) -> Matrix:
+        parts = [_blocks(source, f"blk.{index}.{name}.weight", (count, columns)) for name, count in rows.items()]
+        return Matrix.pack(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)))
+
+    return Int4Layer(
+        attention_norm=_vector(source, f"blk.{index}.attn_norm.weight", width),
+        query_key_value=matrix(width, attn_q=heads, attn_k=keys, attn_v=keys),
+        output=matrix(heads, attn_output=width),
+        feed_norm=_vector(source, f"blk.{index}.ffn_norm.weight", width),
+        gate_up=matrix(width, ffn_gate=feed, ffn_up=feed),
+        down=matrix(feed, ffn_down=width),
+    )
+
+
+def _blocks(source: GGUFFile, name: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels (rows, columns), steps and least values (rows, columns / GROUP) of a Q4_1 tensor."""
+    tensor = source.tensors.get(name)
+    if tensor is None or tensor.kind != "Q4_1" or tensor.shape != shape:
+        raise Refusal(source.name, f"{name} is not a Q4_1 matrix of {shape[0]}x{shape[1]}", "take the Q4_1 file of the model")
+    blocks = tensor.blocks.reshape(shape[0], shape[1] // GROUP, _BLOCK)
+    step, least = np.moveaxis(np.ascontiguousarray(blocks[..., :4]).view(np.float16).astype(np.float32), -1, 0)
+    levels = np.concatenate((blocks[..., 4:] & 15, blocks[..., 4:] >> 4), axis=-1)  # low halves are the first 16 numbers
+    return levels.reshape(shape), step, least
+
+
+def _vector(source: GGUFFile, name: str, width: int) -> Tensor:
+    tensor = source.tensors.get(name)
+    if tensor is None or tensor.shape != (width,):
+        raise Refusal(source.name, f"{name} is not {width} numbers", "take the Q4_1 file of the model")
+    return torch.from_numpy(tensor.dequantize())

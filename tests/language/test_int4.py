@@ -1,0 +1,123 @@
+"""Four bits a number: as exact as the file, close to float32 in what it says, and the same however it is read."""
+
+import pytest
+import torch
+
+from serval.conversation.chat import ChatML, Message
+from serval.conversation.tokenizer import Tokenizer
+from serval.language.chat_model import ChatModel
+from serval.language.decoder import Decoder
+from serval.language.int4 import GROUP, Int4Decoder, Int4Session, Matrix
+from serval.language.load import load_decoder
+from serval.refusal import Refusal
+from serval.weights import locate, model_id
+
+TEXT = (
+    "The lighthouse keeper climbed the stairs every evening just before dusk. He carried a small lantern, a flask of tea and "
+    "a notebook in which he wrote down the names of the ships that passed. There were fewer of them each year. The old harbour "
+    "had silted up, and the larger vessels now went around the cape to the new port, where cranes worked through the night and "
+    "nobody looked up at the stars. On the first of November the wind turned to the north."
+)
+
+
+@pytest.fixture(scope="module")
+def bfloat16() -> Decoder:
+    return load_decoder(locate("smollm2", "model.safetensors"), locate("smollm2", "config.json"), dtype=torch.bfloat16)
+
+
+@pytest.fixture(scope="module")
+def int4(bfloat16) -> Int4Decoder:
+    return Int4Decoder(locate("smollm2", "model.gguf"), bfloat16)
+
+
+@pytest.fixture(scope="module")
+def ids() -> list[int]:
+    return Tokenizer(locate("smollm2", "tokenizer.json")).encode(TEXT)
+
+
+def test_a_packed_matrix_is_step_times_level_plus_least():
+    random = torch.Generator().manual_seed(2)
+    levels = torch.randint(0, 16, (64, 96), generator=random)
+    step = torch.rand(64, 3, generator=random).bfloat16().float()
+    least = -8 * step  # so that nothing but the product is rounded
+    matrix = Matrix.pack(levels, step, least)
+    expected = (levels.view(64, 3, GROUP) * step[..., None] + least[..., None]).view(64, 96)
+    one_hot = torch.eye(96, dtype=torch.bfloat16)
+    torch.testing.assert_close(matrix(one_hot).float().T, expected, atol=0, rtol=0.005)
+
+
+def test_quantizing_is_off_by_half_a_step_at_the_most():
+    values = torch.randn(64, 64, generator=torch.Generator().manual_seed(3))
+    found = Matrix.quantize(values)(torch.eye(64, dtype=torch.bfloat16)).float().T
+    groups = values.view(64, 2, GROUP)
+    half_step = (groups.amax(-1) - groups.amin(-1)) / 30
+    rounding = 0.02 * values.abs().max()  # bfloat16 steps and least values
+    assert ((found - values).abs().view(64, 2, GROUP).amax(-1) <= half_step + rounding).all()
+
+
+@torch.inference_mode()
+def test_token_by_token_it_says_what_float32_says(smollm2, int4, ids):
+    expected = torch.log_softmax(smollm2(torch.tensor([ids]))[0], -1)
+    session = Int4Session(int4, len(ids))
+    found = torch.log_softmax(torch.stack([session.read([each]) for each in ids]), -1)
+    agreement = (found.argmax(-1) == expected.argmax(-1)).float().mean()
+    divergence = (expected.exp() * (expected - found)).sum(-1).mean()
+    assert agreement >= 0.96
+    assert divergence <= 0.008
+
+
+@torch.inference_mode()
+def test_a_prompt_read_at_once_leaves_what_reading_it_slowly_leaves(int4, ids):
+    at_once, slowly = Int4Session(int4, 60), Int4Session(int4, 60)
+    at_once.read(ids[:40])
+    for each in ids[:40]:
+        slowly.read([each])
+    # The prompt goes through bfloat16 weights, the tokens through four bits: the same numbers but for their rounding.
+    first, second = (torch.log_softmax(session.read(ids[40:50]), -1) for session in (at_once, slowly))
+    assert (first.exp() * (first - second)).sum() < 0.02
+    assert first.argmax() == second.argmax()
+
+
+def test_growing_changes_nothing(int4, ids, monkeypatch):
+    large = Int4Session(int4, 100)
+    monkeypatch.setattr("serval.language.int4._FIRST", 8)
+    small = Int4Session(int4, 100)
+    for session in (small, large):
+        session.read(ids[:6])
+    assert torch.equal(small.read(ids[6:20]), large.read(ids[6:20]))
+
+
+def test_beyond_its_capacity_it_refuses(int4, ids):
+    session = Int4Session(int4, 20)
+    session.read(ids[:19])
+    session.read(ids[19:20])
+    with pytest.raises(Refusal, match="21 tokens long, and 20 is the limit"):
+        session.read(ids[20:21])
+
+
+def test_another_models_file_is_refused(tiny):
+    with pytest.raises(Refusal, match=r"blk\.0\.attn_norm\.weight is not 48 numbers"):
+        Int4Decoder(locate("smollm2", "model.gguf"), tiny.decoder)
+
+
+def test_it_talks(bfloat16, int4):
+    tokenizer = Tokenizer(locate("smollm2", "tokenizer.json"))
+    model = ChatModel(bfloat16, tokenizer, ChatML(), model_id("smollm2"), int4)
+    question = [Message("user", "What is the capital of France?")]
+    words = model.reply(question, max_tokens=40)
+    assert "Paris" in words and words.endswith(".")
+    assert words == model.reply(question, max_tokens=40)
+
+
+def test_a_file_of_other_blocks_is_refused(bfloat16, tmp_path):
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(tmp_path / "plain.gguf", "llama")
+    writer.add_tensor("blk.0.attn_norm.weight", torch.ones(576).numpy())
+    writer.add_tensor("blk.0.attn_q.weight", torch.zeros(576, 576).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(Refusal, match=r"blk\.0\.attn_q\.weight is not a Q4_1 matrix of 576x576"):
+        Int4Decoder(tmp_path / "plain.gguf", bfloat16)
