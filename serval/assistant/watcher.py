@@ -14,7 +14,7 @@ from typing import Protocol
 from serval.assistant.answers.answer import Answerer, Request
 from serval.assistant.answers.gather import gather
 from serval.assistant.desk import Desk, Wake
-from serval.assistant.event import Event, EventKind, GateState
+from serval.assistant.event import Event, EventKind, Fact, FactKind, GateState
 from serval.assistant.instructions.book import InstructionBook
 from serval.assistant.instructions.instruction import Target
 from serval.assistant.memory import Memory
@@ -54,6 +54,7 @@ class Station:
     watches: list[Watch]
     pending: dict[str, Pending] = field(default_factory=dict)
     wakes: Counter[str] = field(default_factory=Counter)
+    found: dict[str, frozenset[object]] = field(default_factory=dict)  # what the last wake without a change found
     frames: int = 0
     looked: int = 0
     view: View | None = None
@@ -70,6 +71,7 @@ class Status:
     waiting: int
     memory_bytes: int
     answer_seconds: float
+    answered: int  # wakes that an answerer worked on
     said: int
 
 
@@ -114,7 +116,7 @@ class Watcher:
         self._trace_length = trace_length
         self._stations: dict[str, Station] = {}
         self._scores: dict[str, deque[float]] = {}
-        self._time, self._said, self._answer_seconds = 0.0, 0, 0.0
+        self._time, self._said, self._answered, self._answer_seconds = 0.0, 0, 0, 0.0
         self._desk = Desk(self._answer, self._dropped, threaded=threaded, now=now or (lambda: self._time))
 
     # -- frames ---------------------------------------------------------------------------------------------------
@@ -159,12 +161,12 @@ class Watcher:
             pending = station.pending.get(name)
             due, why_not = self._book.due(watch.instruction, frame.source, frame.time, self._wall(frame.time))
             if pending is not None:
-                pending.because.extend(score.because)
+                pending.because.extend(decision.because)
                 action, why = "merged", "told together with the wake just before"
             elif due:
                 number = station.wakes[name] = station.wakes[name] + 1
-                wake = Wake(_event_id(frame, name), number, watch, view, frame, score, decision, score.because)
-                station.pending[name] = Pending(wake, list(score.because))
+                wake = Wake(_event_id(frame, name), number, watch, view, frame, score, decision, decision.because)
+                station.pending[name] = Pending(wake, list(decision.because))
                 self._book.spoke(name, frame.source, frame.time)
             else:
                 action, why = "held", why_not
@@ -207,12 +209,18 @@ class Watcher:
         frame, instruction = wake.frame, wake.watch.instruction
         percept = self._look_again(wake)
         facts = gather(wake.view, wake.because, frame.sha256, percept, wake.watch.understanding)
+        repeated = not wake.because and self._is_known(wake, facts)
         request = Request(
             facts=facts, time=frame.time, source=frame.source, instruction=instruction, frames=(frame,), seed=wake.number
         )
         answer = self._answerer.answer(request)
         self._answer_seconds += time.perf_counter() - began
+        self._answered += 1
+        if repeated:
+            return  # a poll that found what the last one found
         evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
+        if self._recording is not None:
+            self._recording.keep(each.frame for each in evidence)
         self.publish(
             Event(
                 id=wake.id,
@@ -239,6 +247,23 @@ class Watcher:
                 unverified=answer.unverified,
             )
         )
+
+    def _is_known(self, wake: Wake, facts: tuple[Fact, ...]) -> bool:
+        """Whether a wake that no change stands behind finds what the one before it found.
+
+        The first one of an instruction about objects tells only that the watch began, so it counts as known.
+        """
+        asked, station = wake.watch.understanding, self._stations[wake.frame.source]
+        kinds = (FactKind.WHO, FactKind.COUNT, FactKind.TEXT, FactKind.SCENE)
+        found = frozenset(
+            (fact.kind, fact.subject, fact.count, fact.text)
+            for fact in facts
+            if fact.kind in kinds and (not asked.labels or fact.subject in asked.labels)
+        )
+        name = wake.watch.instruction.id
+        before = station.found.get(name)
+        station.found[name] = found
+        return found == before or (before is None and asked.target is Target.OBJECTS)
 
     def _look_again(self, wake: Wake) -> Percept:
         """The slow path's closer look at the keyframe: whatever the fast path left out and this target needs."""
@@ -317,6 +342,7 @@ class Watcher:
             waiting=self._desk.waiting,
             memory_bytes=self._memory.size_bytes,
             answer_seconds=self._answer_seconds,
+            answered=self._answered,
             said=self._said,
         )
 

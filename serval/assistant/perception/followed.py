@@ -15,6 +15,7 @@ from serval.media.box import Box
 
 GROUPS = tuple(dict.fromkeys(group_of(label) for label in COCO))
 _MEMBERS = tuple(np.array([COCO.index(label) for label in COCO_GROUPS.get(group, (group,))]) for group in GROUPS)
+PERSON = GROUPS.index("person")
 _FLOOR = 0.05  # class scores below this are noise, and ten of them would add up to something
 
 
@@ -43,11 +44,12 @@ class Followed:
     settled: bool = False  # told, or there from the start
     resting_box: Box | None = None  # where it has been since `still_since`, within a quarter of its size
     still_since: float = inf
-    rested_box: Box | None = None  # where it last stood for a second and more
-    held: bool = False  # a hand is at it
+    best: float = 0.0  # largest group score of any hit
     touched: float = -inf  # when a hand was last at it
     touched_by: Box | None = None
-    hold_box: Box | None = None  # where it was when the hand came; None when it came with the hand
+    brought: bool = False  # it came while we watched, and has not stood by itself since
+    carried: bool = False  # told as taken
+    stood: Box | None = None  # where it last stood by itself: still, and no hand at it
 
     @property
     def group(self) -> str:
@@ -86,10 +88,18 @@ class Followed:
         moved = self.resting_box is None or _moved(self.resting_box, box) > 0.25
         if moved:
             self.resting_box, self.still_since = box, now
-        elif now - self.still_since >= 1.0:
-            self.rested_box = self.resting_box
         self.box, self.seen, self.hits, self.missed = box, now, self.hits + 1, 0
         self.recent.append((now, float(groups[int(self.groups.argmax())])))
+        self.best = max(self.best, float(groups.max()))
+
+    def become(self, found: Followed) -> None:
+        """Go on as ``found``, which turned out to be this object seen again."""
+        self.box, self.seen, self.velocity, self.missed = found.box, found.seen, found.velocity, found.missed
+        self.hits, self.best = self.hits + found.hits, max(self.best, found.best)
+        self.recent.extend(found.recent)
+        self.resting_box, self.still_since = found.resting_box, found.still_since
+        if found.touched > self.touched:
+            self.touched, self.touched_by = found.touched, found.touched_by
 
     def name(self) -> tuple[str, tuple[tuple[str, float], ...]]:
         """The best class if it clearly leads its group, else the group's own word; and the other classes, best first."""

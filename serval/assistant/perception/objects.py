@@ -21,14 +21,23 @@ from serval.encoders.percept import Detection, Hand
 from serval.media.box import Box
 
 STABLE = 0.3  # seconds an object must have been seen before it is told
-LOST = 0.8  # seconds without a hit after which one that could have walked off is gone
+BESIDE = 0.8  # ... and one beside another of its kind, which may be the other half of it behind a post
+CLEAR = 0.45  # group score that one look must give what is told ...
+CERTAIN = 0.9  # ... or what several looks must give together
+LOST = 0.8  # seconds without a hit after which a candidate is given up
+LOST_EDGE = 0.5  # ... or that was on its way out of the picture
 LOST_INSIDE = 1.6  # ... and one that vanished in mid-picture, where detectors blink
 HIDDEN = 4.0  # ... and one that something else stands in front of
+SLOW = 3.0  # seconds from first sight to belief
 NOT_NEWS = 2.0  # the first seconds of a stream tell what is there, not what comes
 CROWD = 4  # more than so many of a kind are told as a number
+SURE = 0.5  # strength a thing must have now for its place to be told
 SAME_PIXELS = 5.0  # grey levels below which a place looks as before
+FREE = 0.75  # seconds without a hand at it after which a thing stands by itself
 HAND_SPELL = 2.5  # seconds around a change within which a hand near by has to do with it
 _SURFACES = frozenset("dining table|bench|chair|couch|bed|seat|refrigerator|oven|toilet|sink|book|laptop".split("|"))
+
+_FIXTURES = _SURFACES - {"book", "laptop", "chair"} | {"traffic light", "fire hydrant", "parking meter", "stop sign"}
 
 
 class Objects:
@@ -38,6 +47,7 @@ class Objects:
         self._tracker = Tracker()
         self._luma = LumaHistory()
         self._last_hit_luma: dict[int, Luma] = {}
+        self._stood_luma: dict[int, Luma] = {}
         self._hands: deque[tuple[float, Box]] = deque(maxlen=40)
         self._gone: deque[tuple[float, str, Box]] = deque(maxlen=20)  # lately told as gone
         self._crowd_told: Counter[str] = Counter()
@@ -54,10 +64,10 @@ class Objects:
     def unresolved(self, now: float) -> bool:
         """Whether something began that another look will decide."""
         return any(
-            (not each.confirmed and each.missed == 0)
+            (not each.confirmed and each.missed == 0 and now - each.first_seen < SLOW)
             or (each.confirmed and not each.settled)
             or (each.settled and each.missed > 0 and now - each.seen < LOST_INSIDE + 0.5)
-            or each.held
+            or now - each.touched < FREE + 0.5
             for each in self._tracker.objects
         )
 
@@ -71,7 +81,7 @@ class Objects:
         """Another scene: what was followed is gone without having left."""
         self._before_cut = self._counts()
         self._tracker = Tracker()
-        for state in (self._last_hit_luma, self._hands, self._crowd_told, self._gone):
+        for state in (self._last_hit_luma, self._stood_luma, self._hands, self._crowd_told, self._gone):
             state.clear()
         self._luma.clear()
         self._cut_at = time
@@ -87,28 +97,42 @@ class Objects:
                 self._last_hit_luma[each.id] = luma
         changes: list[Change] = []
         for each in list(self._tracker.objects):
-            changes += self._touch(each, hands, now)
             changes += self._arrive(each, luma, now)
             changes += self._depart(each, luma, now)
-            changes += self._move(each, now)
+            changes += self._stand(each, hands, luma, now)
         alive = {each.id for each in self._tracker.objects}
-        self._last_hit_luma = {key: value for key, value in self._last_hit_luma.items() if key in alive}
+        for pictures in (self._last_hit_luma, self._stood_luma):
+            for gone in pictures.keys() - alive:
+                del pictures[gone]
         return self._without_crowds(changes, now)
 
     def _arrive(self, each: Followed, luma: Luma, now: float) -> list[Change]:
         if each.settled or not each.confirmed or each.missed or now - each.first_seen < STABLE - 1e-6:
+            return []
+        twins = [other for other in self._tracker.objects if other.settled and _beside(each, other)]
+        lost = [
+            other
+            for other in twins
+            if other.missed and each.first_seen - other.seen < LOST_INSIDE and not self._looks_the_same(other, luma)
+        ]
+        if lost:
+            max(lost, key=lambda other: other.seen).become(each)
+            self._tracker.remove(each)
+            return []
+        if now - each.first_seen <= SLOW and (self._unclear(each, now) or (twins and now - each.first_seen < BESIDE)):
             return []
         each.settled = True
         group, before = each.group, self._counts()[each.group] - 1
         after_cut = each.first_seen - self._cut_at <= 1.5
         if after_cut and self._before_cut[group] > 0:
             return []  # the scene is new, that there is one of these is not
-        if not after_cut and (each.first_seen - self._started < NOT_NEWS or self._was_there(each, luma) or self._is_back(each)):
+        if not after_cut and (
+            each.first_seen - self._started < NOT_NEWS or self._was_there(each, luma, now) or self._is_back(each)
+        ):
             return []
-        hand = self._hand_near(each.box, each.first_seen - HAND_SPELL, now)
+        hand = self._hand_near(each.box, each.first_seen - HAND_SPELL, now) if group != "person" else None
+        each.brought = True  # and once it stands by itself, it was put there
         side = "" if after_cut else arrival_side(each.first_box, each.velocity)
-        if hand is not None and not each.held and not side and group != "person":
-            return [self._change(ChangeKind.PUT, each, now, each.first_seen, before, before + 1, hand=hand)]
         return [self._change(ChangeKind.APPEARS, each, now, each.first_seen, before, before + 1, side=side, hand=hand)]
 
     def _depart(self, each: Followed, luma: Luma, now: float) -> list[Change]:
@@ -120,64 +144,78 @@ class Objects:
                 self._tracker.remove(each)
             return []
         side = departure_side(each.box, each.velocity)
-        patience = LOST if side else LOST_INSIDE
+        patience = LOST_EDGE if side else LOST_INSIDE
         if each.missed < 2 or away < patience - 1e-6:
             return []
-        last = self._last_hit_luma.get(each.id)
-        if last is not None and changed_within(each.box, luma, last) < SAME_PIXELS:
+        if self._looks_the_same(each, luma):
             return []  # the detector looked away, the thing did not
         if away < HIDDEN and self._hidden(each, now):
             return []
         before = self._counts()[each.group]
         self._tracker.remove(each)
+        if each.carried:
+            return []  # told when it was taken
         self._gone.append((now, each.group, each.box))
-        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.group != "person" else None
+        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.stood is not None else None
         kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
         return [self._change(kind, each, now, each.seen, before, before - 1, side=side, hand=hand)]
 
-    def _move(self, each: Followed, now: float) -> list[Change]:
-        """A thing that stood still for a while and now is somewhere else."""
-        if not each.settled or each.held or each.missed or each.rested_box is None:
+    def _stand(self, each: Followed, hands: tuple[Hand, ...] | None, luma: Luma, now: float) -> list[Change]:
+        """What follows from where a thing stands by itself: it was put there, or it has moved, or nothing."""
+        if each.group != "person" and hands:
+            reach = each.box.grow(1.15)
+            touching = [hand.box for hand in hands if hand.box.inside(reach) > 0.2 or reach.inside(hand.box) > 0.5]
+            if touching and each.box.area < 0.35:
+                each.touched, each.touched_by = now, touching[0]
+        if each.stood is not None and not each.missed and each.settled and now - each.touched <= FREE and not each.carried:
+            then = self._stood_luma.get(each.id)
+            if _apart(each.stood, each.box) and then is not None and changed_within(each.stood, luma, then) >= SAME_PIXELS:
+                each.carried, count = True, self._counts()[each.group]
+                change = self._change(ChangeKind.TAKEN, each, now, each.touched, count, count - 1, hand=each.touched_by)
+                return [replace(change, box_before=each.stood)]
+        free = now - each.still_since >= 0.5 and now - each.touched >= FREE
+        if not each.settled or each.missed or not free or not self._still(each.box, luma, now):
             return []
-        (x0, y0), (x, y) = each.rested_box.center, each.box.center
-        far = max(abs(x - x0), abs(y - y0))
-        if far < 0.08 or far < 0.5 * max(each.rested_box.width, each.rested_box.height):
+        if each.strength(now) < SURE or each.name()[0] in _FIXTURES:
             return []
-        before, each.rested_box = each.rested_box, None
+        before, each.stood = each.stood, each.box
+        then, self._stood_luma[each.id] = self._stood_luma.get(each.id), luma
+        if before is not None and _apart(before, each.box) and then is not None:
+            here, there = changed_within(each.box, luma, then), changed_within(before, luma, then)
+            if min(here, there) < SAME_PIXELS:
+                return []  # the box went elsewhere, the thing did not
+        brought, each.brought, each.carried = each.brought, False, False
+        handled = each.touched_by if now - each.touched <= FREE + HAND_SPELL else None
         count = self._counts()[each.group]
-        change = self._change(ChangeKind.MOVES, each, now, each.still_since, count, count, heading=heading(before, each.box))
+        if handled is not None and (brought or (before is not None and _apart(before, each.box))):
+            change = self._change(ChangeKind.PUT, each, now, each.touched, count - brought, count, hand=handled)
+        elif before is not None and _apart(before, each.box):
+            way = heading(before, each.box)
+            change = self._change(ChangeKind.MOVES, each, now, each.still_since, count, count, heading=way)
+        else:
+            return []
         return [replace(change, box_before=before)]
-
-    def _touch(self, each: Followed, hands: tuple[Hand, ...] | None, now: float) -> list[Change]:
-        """Follow the spell of a hand at a thing; when it ends with the thing left standing, it was put there."""
-        if hands is None or each.group == "person" or not each.confirmed or each.box.area > 0.35:
-            return []
-        reach = each.box.grow(1.15)
-        touching = next((hand.box for hand in hands if hand.box.inside(reach) > 0.2 or reach.inside(hand.box) > 0.5), None)
-        if touching is not None:
-            if not each.held:
-                each.held, each.hold_box = True, each.box if each.settled else None
-            each.touched, each.touched_by = now, touching
-            return []
-        if not each.held or now - each.touched < 0.5 or each.missed:
-            return []
-        each.held = False
-        if not each.settled:
-            return []  # `_arrive` tells it
-        began = each.hold_box
-        moved = began is None or began.iou(each.box) < 0.4
-        if not moved:
-            return []
-        count = self._counts()[each.group]
-        each.rested_box = None
-        change = self._change(ChangeKind.PUT, each, now, each.touched, count, count, hand=each.touched_by)
-        return [replace(change, box_before=began)]
 
     # -- judgements -----------------------------------------------------------------------------------------------
 
-    def _was_there(self, each: Followed, luma: Luma) -> bool:
+    def _was_there(self, each: Followed, luma: Luma, now: float) -> bool:
+        if now - each.first_seen > SLOW:
+            return True  # what takes so long to be believed did not come just now
         then = self._luma.at(each.first_seen - 0.7)
         return then is not None and changed_within(each.box, luma, then) < SAME_PIXELS
+
+    def _looks_the_same(self, each: Followed, luma: Luma) -> bool:
+        """Whether its place looks as when it was last detected."""
+        last = self._last_hit_luma.get(each.id)
+        return last is not None and changed_within(each.box, luma, last) < SAME_PIXELS
+
+    def _unclear(self, each: Followed, now: float) -> bool:
+        return each.best < CLEAR and each.strength(now) < CERTAIN
+
+    def _still(self, box: Box, luma: Luma, now: float) -> bool:
+        """Whether no pixel moves there: what a hand holds trembles, whatever the box says."""
+        then = self._luma.at(now - 0.6)
+        return then is None or changed_within(box, luma, then) < SAME_PIXELS
 
     def _is_back(self, each: Followed) -> bool:
         return any(
@@ -250,3 +288,21 @@ class Objects:
             else:
                 kept.append(change)
         return kept
+
+
+def _apart(before: Box, after: Box) -> bool:
+    """Whether a thing stands somewhere else: by half its size, and by more than boxes tremble."""
+    (x0, y0), (x1, y1) = before.center, after.center
+    far = max(abs(x1 - x0), abs(y1 - y0))
+    return far >= 0.06 and far >= 0.5 * min(max(before.width, before.height), max(after.width, after.height))
+
+
+def _beside(each: Followed, other: Followed) -> bool:
+    """Whether one was first seen so near the other, and of such a size, that they may be one."""
+    alike = 0.3 < (other.box.area + 1e-6) / (each.first_box.area + 1e-6) < 3.3
+    return (
+        other is not each
+        and other.group == each.group
+        and alike
+        and each.first_box.grow(2.2).intersection(other.box.grow(2.2)) > 0
+    )

@@ -7,12 +7,13 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from serval.assistant.perception.pixel_gate import Luma
+from serval.assistant.perception.pixel_gate import Luma, difference
 from serval.assistant.view import Change, ChangeKind, Scene
 
 NEW = 0.42  # cosine distance of pooled features beyond which the content is another one
 SAME = 0.3  # ... and within which two looks show the same
 ALIKE = 0.6  # correlation of small grey pictures above which the place is the same, whatever the features say
+SHARE = 0.3  # of the picture that must look different; what fills less is a thing in the scene
 SETTLE = 0.3  # seconds a new scene must stand
 REFRACTORY = 1.0
 
@@ -42,10 +43,12 @@ class Scenes:
             self._begin(unit, luma, now)
             return Change(ChangeKind.SCENE, now, now, score=1.0)
         distance = 1.0 - float(unit @ self._anchor)
-        likeness = max(correlation(luma, each) for each in self._layouts)
+        same_place = any(
+            correlation(luma, each) > ALIKE or float((difference(luma, each) > 12.0).mean()) < SHARE for each in self._layouts
+        )
         novelty = round(float(np.clip(distance / (2 * NEW), 0.0, 1.0)), 4)
         self.scene = Scene(self.scene.id, self.scene.started, self.scene.feature, novelty)
-        if distance < NEW or likeness > ALIKE:
+        if distance < NEW or same_place:
             self._candidate = None
             self._grow(unit, luma, distance)
             return None

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from serval.assistant.perception.followed import Followed, group_vector
+from serval.assistant.perception.followed import PERSON, Followed, group_vector
 from serval.encoders.percept import Detection
 from serval.media.box import Box
 
 _ENTER = 0.5  # strength at which a candidate is believed
 _BIRTH = 0.25  # group score below which a detection starts no track of its own
 _FOLLOW = 0.1  # ... and below which it does not even prolong one
+_CLEAR = 0.35  # group score that at least one hit must reach
+_SAME_PLACE = 0.55  # overlap at which two boxes are the same thing under two names
+_PART = 0.55  # share of a box inside another of its kind that makes it a part, not a second one
 _HITS = 2
 _MOST = 60  # tracks and candidates at a time; the weakest go first
 
@@ -37,7 +40,7 @@ class Tracker:
         for row, each in enumerate(self.objects):
             if row not in hit:
                 each.missed += 1
-            elif not each.confirmed and each.hits >= _HITS and each.strength(now) >= _ENTER:
+            elif not each.confirmed and each.hits >= _HITS and each.best >= _CLEAR and each.strength(now) >= _ENTER:
                 each.confirmed_at = now
         for column, (box, scores, groups) in enumerate(seen):
             if column not in taken and groups.max() >= _BIRTH and not self._covered(box, int(groups.argmax())):
@@ -57,13 +60,16 @@ class Tracker:
             (x, y), size = where.center, max(each.box.width, each.box.height, 0.03)
             own = int(each.groups.argmax())
             for column, (box, _, groups) in enumerate(seen):
-                likely = float(groups[own])
                 best = int(groups.argmax())
-                if max(likely, float(groups[best]) * (best == own)) < _FOLLOW:
-                    continue  # another kind of thing in the same place is another thing
                 overlap = max(where.iou(box), each.box.iou(box))
+                # A box is better than its label: the same place is the same thing, whatever it is called this time.
+                # Not so with people, who walk in front of things.
+                renamed = overlap >= _SAME_PLACE and PERSON not in (own, best)
+                if groups[own] < _FOLLOW and not renamed:
+                    continue
                 (bx, by) = box.center
-                away = max(abs(bx - x), abs(by - y)) / size
+                (x0, y0) = each.box.center  # what moved may have stopped
+                away = min(max(abs(bx - x), abs(by - y)), max(abs(bx - x0), abs(by - y0))) / size
                 reach = 0.8 + 0.8 * min(now - each.seen, 1.0)
                 if overlap < 0.1 and (away > reach or best != own):
                     continue
@@ -76,7 +82,7 @@ class Tracker:
         for each in self.objects:
             if int(each.groups.argmax()) == group and each.missed == 0:
                 smaller, larger = sorted((box, each.box), key=lambda one: one.area)
-                if smaller.inside(larger) > 0.8:
+                if smaller.inside(larger) > _PART:
                     return True
         return False
 

@@ -97,10 +97,11 @@ def _a(label: str) -> str:
     return f"{'An' if label[0] in 'aeiou' else 'A'} {label}"
 
 
-def _crossing(path: tuple[tuple[float, float, float], ...], half_width: float, entering: bool) -> float:
+def _crossing(path: tuple[tuple[float, float, float], ...], entering: bool) -> float:
     """The moment at which half of a thing on a straight path is inside (or no longer inside) the picture."""
     (start, x0, _), (end, x1, _) = path[0], path[-1]
-    edge = 0.0 if (x0 < 0.5) == entering else 1.0
+    outside = x0 if entering else x1
+    edge = 0.0 if outside < 0.5 else 1.0
     return start + (end - start) * (edge - x0) / (x1 - x0)
 
 
@@ -115,7 +116,7 @@ def _visit(rng: np.random.Generator, actors: list[Actor], truth: list[Truth], ti
     inward = ((time, outside_in, y), (time + walk, stop, y))
     outward = ((time + walk + stay, stop, y), (time + 2 * walk + stay, outside_out, y))
     actors.append(Actor(who, (*inward, *outward), depth=y, mirrored=left_in))
-    comes, goes = _crossing(inward, half, True), _crossing(outward, half, False)
+    comes, goes = _crossing(inward, True), _crossing(outward, False)
     side_in, side_out = ("left" if left_in else "right"), ("left" if left_out else "right")
     truth.append(Truth("appears", comes, who.label, f"{_a(who.label)} comes in from the {side_in}."))
     truth.append(Truth("leaves", goes, who.label, f"The {who.label} leaves on the {side_out}."))
@@ -131,8 +132,8 @@ def _cross(rng: np.random.Generator, actors: list[Actor], truth: list[Truth], ti
     ends = (-half, 1 + half) if rightward else (1 + half, -half)
     path = ((time, ends[0], y), (time + takes, ends[1], y))
     actors.append(Actor(who, path, depth=y, mirrored=rightward))
-    truth.append(Truth("appears", _crossing(path, half, True), who.label, f"{_a(who.label)} passes by."))
-    truth.append(Truth("leaves", _crossing(path, half, False), who.label, f"The {who.label} is gone."))
+    truth.append(Truth("appears", _crossing(path, True), who.label, f"{_a(who.label)} passes by."))
+    truth.append(Truth("leaves", _crossing(path, False), who.label, f"The {who.label} is gone."))
     return time + takes
 
 
