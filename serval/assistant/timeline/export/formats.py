@@ -13,8 +13,10 @@ from serval.assistant.timeline.export.json_lines import json_lines
 from serval.assistant.timeline.export.page import page
 from serval.assistant.timeline.export.subtitles import srt, webvtt
 from serval.assistant.timeline.export.video import annotated_video
+from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Recording
+from serval.assistant.timeline.timeline import FILE as TIMELINE
 from serval.assistant.timeline.timeline import Timeline
 from serval.refusal import Refusal
 
@@ -34,12 +36,14 @@ def export(run: Path | str, form: Form, out: Path, *, source: str | None = None,
     """
     if form not in get_args(Form):
         raise Refusal(f"form {form!r}", "there is no such export", f"choose one of {', '.join(get_args(Form))}")
+    _spare(run, out)
     with ExitStack() as stack:
         timeline = stack.enter_context(Timeline.open(run, write=False))
         recorded = "://" not in str(run) and (Path(run) / RECORDING).exists()
         recording = stack.enter_context(Recording.open(run, write=False)) if recorded else None
         if source is not None and source not in (names := timeline.sources()):
-            raise Refusal(f"source {source!r}", "the run has none of this name", f"it has {', '.join(names) or 'none'}")
+            known = ", ".join(one_line(name) for name in names) or "none"
+            raise Refusal(f"source {one_line(source)!r}", "the run has none of this name", f"it has {known}")
         if form == "video":
             annotated_video(timeline, recording, out, source=source, video=video)
             return
@@ -51,6 +55,15 @@ def export(run: Path | str, form: Form, out: Path, *, source: str | None = None,
             "html": lambda: page(timeline, recording, source=source),
         }[form]()
         _write(out, pieces)
+
+
+def _spare(run: Path | str, out: Path) -> None:
+    """Raises `Refusal` when ``out`` is a part of the run itself."""
+    if "://" not in str(run) and out.exists():
+        for name in (TIMELINE, RECORDING):
+            own = Path(run) / name
+            if own.exists() and own.samefile(out):
+                raise Refusal(str(out), "it is the run itself", "name another file")
 
 
 def _write(out: Path, pieces: Iterable[str]) -> None:
