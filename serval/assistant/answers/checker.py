@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from serval.assistant.answers.claims import Claim, Named, claims, spread
-from serval.assistant.answers.lexicon import read
+from serval.assistant.answers.lexicon import ANY, read
 from serval.assistant.answers.words import place
 from serval.assistant.event import Fact, FactKind
 
@@ -61,6 +61,7 @@ class _Checker:
             "scene": self._scene,
             "likeness": self._likeness,
             "nothing": self._nothing,
+            "bustle": self._bustle,
             "touch": self._touch,
             "put": self._handled,
             "taken": self._handled,
@@ -89,12 +90,13 @@ class _Checker:
         if not fitting:
             yield f"the {named.label} {_past(claim.action)}, but not {' '.join(claim.places)}"
             return
+        if claim.action == "crowd":  # its number is never certain
+            if named.high < ANY:
+                yield f"not {spread(named)}, but a crowd"
+            rested += fitting
+            return
         unused = [fact for fact in fitting if not named.fresh or id(fact) not in self.told]
         options = [[fact] for fact in unused] + ([unused] if len(unused) > 1 else [])
-        if claim.action == "crowd":
-            options = [unused]
-            if named.low > 1 and named.high < 10**6:
-                yield "a crowd comes and goes, no number of it"
         counted = [option for option in options if _holds(named, sum(fact.count or 0 for fact in option))]
         if not counted:
             yield f"not {spread(named)} {_past(claim.action)}"
@@ -155,8 +157,13 @@ class _Checker:
             yield "a state with an object"
         if len(claim.places) > 1:
             yield "in more than one place"
+        if claim.places and not claim.subjects:
+            yield "it is not said what is there"
         where = " ".join(claim.places) or "in view"
         for named in claim.subjects:
+            if named.label in ("text", "new text"):
+                yield from self._text(claim, named.label)
+                continue
             there = self._there(named.label, claim.places)
             counts = [fact.count or 0 for fact in there]
             if not there:
@@ -176,10 +183,9 @@ class _Checker:
         return self.of(FactKind.AFTER, subject=label) or self.of(FactKind.COUNT, subject=label) or came
 
     def _read(self, claim: Claim, rested: list[Fact]) -> Iterable[str]:
-        if claim.subjects or claim.objects:
+        if claim.objects or any(named.label not in ("text", "new text") for named in claim.subjects):
             yield "what bears the text is not known"
-        if not claim.quotes and not self.of(FactKind.TEXT):
-            yield "no text was read"
+        yield from self._text(claim, "new text" if any(named.label == "new text" for named in claim.subjects) else "text")
         for quote in claim.quotes:
             lines = [fact for fact in self.of(FactKind.TEXT) if _folded(fact.text) == _folded(quote)]
             if not lines:
@@ -187,6 +193,18 @@ class _Checker:
             elif not any(all(fact.place == where for where in claim.places) for fact in lines):
                 yield f"“{quote}” was read elsewhere"
             rested += lines
+
+    def _text(self, claim: Claim, label: str) -> Iterable[str]:
+        lines = self.of(FactKind.TEXT, **({"action": "text"} if label == "new text" else {}))
+        if not any(all(fact.place == where for where in claim.places) for fact in lines):
+            yield f"no {label} was read {' '.join(claim.places)}".rstrip()
+
+    def _bustle(self, claim: Claim, rested: list[Fact]) -> Iterable[str]:
+        rested += self.of(FactKind.CHANGE, action="crowd")
+        if not rested or claim.places:
+            yield "there is no such coming and going"
+        if claim.subjects:
+            yield from self._exist(claim, rested)
 
     def _looks(self, claim: Claim, rested: list[Fact]) -> Iterable[str]:
         for named in claim.subjects:

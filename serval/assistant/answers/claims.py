@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from serval.assistant.answers.lexicon import ANY, Item, Token
 
-HEADS = ("scene", "read", "looks", "nothing", "likeness")  # they begin what they speak of
+HEADS = ("scene", "read", "looks", "nothing", "likeness", "bustle")  # they begin what they speak of
 STATES = ("exist", *HEADS)  # what they speak of may stand behind them
 
 
@@ -202,7 +202,7 @@ def _claim(piece: _Piece, waiting: list[Named], out: list[Claim], problems: list
         subjects, objects = [*subjects, *objects], []
     inherited = False
     previous = next((each for each in reversed(out) if each.subjects), None)
-    needs_subject = piece.action not in STATES
+    needs_subject = piece.action not in STATES or (piece.action == "exist" and piece.refers != "")
     if any(not each.label for each in subjects) or (not subjects and needs_subject):
         if previous is None:
             problems.append("it is not said who or what")

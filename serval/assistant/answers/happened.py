@@ -34,9 +34,9 @@ def _distinct(because: tuple[Change, ...]) -> list[Change]:
     once = {(each.kind, each.label, each.track if each.track is not None else (each.time, each.box)): each for each in because}
     changes = sorted(once.values(), key=lambda each: (each.time, each.kind, each.label))
     stronger = {
-        ChangeKind.APPEARS: (ChangeKind.PUT,),
-        ChangeKind.LEAVES: (ChangeKind.TAKEN,),
-        ChangeKind.MOVES: (ChangeKind.APPEARS, ChangeKind.LEAVES, ChangeKind.PUT, ChangeKind.TAKEN),
+        ChangeKind.APPEARS: (ChangeKind.PUT, ChangeKind.CROWD),
+        ChangeKind.LEAVES: (ChangeKind.TAKEN, ChangeKind.CROWD),
+        ChangeKind.MOVES: (ChangeKind.APPEARS, ChangeKind.LEAVES, ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.CROWD),
     }
 
     def said(change: Change) -> bool:

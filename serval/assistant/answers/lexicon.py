@@ -70,6 +70,7 @@ _PHRASES = {
     "|has just left",
     "exist": "in view|in sight|visible|in the picture|in the frame|in it|there is|there are|there's|i see|i can see|i now see",
     "crowd": "keep coming and going|keeps coming and going|coming and going",
+    "bustle": "there is a lot of coming and going|there is much coming and going",
     "scene": "a new scene|new scene|another scene|the scene changes|the view changes|the picture changes|the scene has changed"
     "|the view has changed|the scene changes to|the view changes to",
     "likeness": "this may be what you asked for|this could be what you asked for",
@@ -98,8 +99,7 @@ _JOINTS = {
 _HEADED = {"closer": "closer nearer", "away": "away", "upwards": "up upwards upward", "downwards": "down downwards downward"}
 _BE = "is are was were be been being gets get 's 're".split()
 _FILLERS = (
-    "now", "just", "has", "have", "also", "too", "here", "still", "at the moment", "right now", "there", "text", "the text",
-    "new text", "more text", "at", "on screen",
+    "now", "just", "has", "have", "also", "too", "here", "still", "at the moment", "right now", "there", "at", "on screen",
 )  # fmt: skip
 
 
@@ -170,6 +170,7 @@ def _fixed() -> dict[str, Token]:
         table |= {name: Token(Item.PLACE, "", heading) for name in names.split()}
     table |= {"it": Token(Item.REFERS, "", "1"), "they": Token(Item.REFERS, "", "2")}
     table |= {word: Token(Item.BE, "") for word in _BE} | dict(_numbers())
+    table |= {words: Token(Item.NOUN, "", words.removeprefix("the "), 1, ANY) for words in ("text", "the text", "new text")}
     return table | {words: Token(Item.FILLER, "") for words in (*_FILLERS, *_ASIDES)}
 
 

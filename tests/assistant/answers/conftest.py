@@ -59,7 +59,7 @@ def hand(box, score=0.9, present=0.9):
     return Hand(box, score, present)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     return SimpleNamespace(
         track=track, detection=detection, change=change, moment=moment, line=line, hand=hand, percept=percept,
