@@ -19,8 +19,8 @@ CAPITAL = [Message("user", "What is the capital of France?")]
 
 
 @pytest.fixture(scope="module")
-def model(smollm2) -> ChatModel:
-    return ChatModel(smollm2, Tokenizer(locate("smollm2", "tokenizer.json")), ChatML(), model_id("smollm2"))
+def model() -> ChatModel:
+    return ChatModel.open()
 
 
 def test_it_answers_and_ends_its_turn_by_itself(model):
@@ -64,6 +64,22 @@ def test_a_likelier_reply_scores_higher(model):
 def test_its_own_words_are_the_likeliest_among_others(model):
     own = model.reply(CAPITAL, max_tokens=40)
     assert model.score(CAPITAL, own) > model.score(CAPITAL, own.upper())
+
+
+def test_in_float32_it_says_the_same_and_finds_it_as_likely(model, smollm2):
+    wide = ChatModel(smollm2, Tokenizer(locate("smollm2", "tokenizer.json")), ChatML(), model.model_id)
+    words = wide.reply(CAPITAL, max_tokens=40)
+    assert words == model.reply(CAPITAL, max_tokens=40)
+    assert wide.score(CAPITAL, words) == pytest.approx(model.score(CAPITAL, words), abs=0.03)
+
+
+def test_it_tells_which_weights_speak(model):
+    assert model.model_id == model_id("smollm2")
+
+
+def test_four_bits_are_for_the_cpu():
+    with pytest.raises(Refusal, match="CPU"):
+        ChatModel.open(device="meta")
 
 
 def test_more_than_the_context_is_refused_before_anything_is_read(model):

@@ -3,14 +3,12 @@
 import pytest
 import torch
 
-from serval.conversation.chat import ChatML, Message
 from serval.conversation.tokenizer import Tokenizer
-from serval.language.chat_model import ChatModel
 from serval.language.decoder import Decoder
 from serval.language.int4 import GROUP, Int4Decoder, Int4Session, Matrix
 from serval.language.load import load_decoder
 from serval.refusal import Refusal
-from serval.weights import locate, model_id
+from serval.weights import locate
 
 TEXT = (
     "The lighthouse keeper climbed the stairs every evening just before dusk. He carried a small lantern, a flask of tea and "
@@ -98,15 +96,6 @@ def test_beyond_its_capacity_it_refuses(int4, ids):
 def test_another_models_file_is_refused(tiny):
     with pytest.raises(Refusal, match=r"blk\.0\.attn_norm\.weight is not 48 numbers"):
         Int4Decoder(locate("smollm2", "model.gguf"), tiny.decoder)
-
-
-def test_it_talks(bfloat16, int4):
-    tokenizer = Tokenizer(locate("smollm2", "tokenizer.json"))
-    model = ChatModel(bfloat16, tokenizer, ChatML(), model_id("smollm2"), int4)
-    question = [Message("user", "What is the capital of France?")]
-    words = model.reply(question, max_tokens=40)
-    assert "Paris" in words and words.endswith(".")
-    assert words == model.reply(question, max_tokens=40)
 
 
 def test_a_file_of_other_blocks_is_refused(bfloat16, tmp_path):
