@@ -11,6 +11,7 @@ def why(
     run: Annotated[str, typer.Argument(help="Folder of the run, or postgresql://…?run=NAME.")],
     time: Annotated[str, typer.Argument(help="Moment on the run's clock: 12.5 or 1:02:03.5.")],
     source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    instruction: Annotated[str | None, typer.Option(help="Only the instruction of this id.")] = None,
 ) -> None:
     """Explain a moment: the score of each gate, what it needed, what the policy did, and the nearest words.
 
@@ -18,7 +19,7 @@ def why(
 
         serval why runs/door 12.5
 
-        serval why runs/door 1:02:03 --source front
+        serval why runs/door 1:02:03 --source front --instruction taxi
     """
     from rich.console import Console
 
@@ -27,9 +28,8 @@ def why(
     from serval.assistant.timeline.why import why as explain
 
     with Timeline.open(run, write=False) as timeline:
-        explanation = explain(timeline, seconds(time), source)
+        explanation = explain(timeline, seconds(time), source, instruction)
     console = Console()
-    if console.is_terminal:
-        console.print(explanation)
-    else:
-        typer.echo(explanation.text)
+    if not console.is_terminal:
+        console = Console(width=140)  # a pipe has no width of its own
+    console.print(explanation)

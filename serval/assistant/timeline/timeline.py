@@ -94,8 +94,6 @@ class Timeline:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    # -- the run ------------------------------------------------------------------------------------------------------
-
     def start(self, info: RunInfo) -> None:
         """Note what this run is made of. A run taken up again notes another start."""
         with self._writing() as connection:
@@ -104,9 +102,7 @@ class Timeline:
     @property
     def info(self) -> RunInfo | None:
         """What the run was last started with."""
-        with told_plainly(self.name), self._reading.connect() as connection:
-            query = select(schema.starts.c.body).order_by(schema.starts.c.seq.desc()).limit(1)
-            body = connection.execute(query).scalar_one_or_none()
+        body = self._one(select(schema.starts.c.body).order_by(schema.starts.c.seq.desc()).limit(1))
         return None if body is None else _parsed(RunInfo, body, self.name)
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -138,21 +134,24 @@ class Timeline:
 
     def count(self, **wanted: Unpack[Wanted]) -> int:
         """How many events `events` would give."""
-        with told_plainly(self.name), self._reading.connect() as connection:
-            query = select(func.count()).select_from(schema.events).where(*conditions(wanted))
-            return connection.execute(query).scalar_one()
+        return int(self._one(select(func.count()).select_from(schema.events).where(*conditions(wanted))))
 
     def sources(self) -> tuple[str, ...]:
         """Names of the sources that the run was started with, or that left anything here."""
         names = {source.name for source in self.info.sources} if self.info else set()
+        return tuple(sorted(names | self._named("source")))
+
+    def instructions(self) -> tuple[str, ...]:
+        """Ids of the instructions that left anything here."""
+        return tuple(sorted(self._named("instruction")))
+
+    def _named(self, column: str) -> set[str]:
+        queries = [select(table.c[column]).distinct() for table in (schema.events, schema.trace)]
         with told_plainly(self.name), self._reading.connect() as connection:
-            for table in (schema.events, schema.trace):
-                names.update(connection.execute(select(table.c.source).distinct()).scalars())
-        return tuple(sorted(names))
+            return {name for query in queries for name in connection.execute(query).scalars() if name is not None}
 
     def event(self, id: str) -> Event | None:  # noqa: A002 - it is called so on the event
-        with told_plainly(self.name), self._reading.connect() as connection:
-            body = connection.execute(select(schema.events.c.body).where(schema.events.c.id == id)).scalar_one_or_none()
+        body = self._one(select(schema.events.c.body).where(schema.events.c.id == id))
         return None if body is None else _parsed(Event, body, self.name)
 
     # -- gate trace ---------------------------------------------------------------------------------------------------
@@ -215,8 +214,7 @@ class Timeline:
         """How many rows of gate trace are kept, of one source or all."""
         self.flush()
         query = select(func.count()).select_from(schema.trace)
-        with told_plainly(self.name), self._reading.connect() as connection:
-            return connection.execute(query if source is None else query.where(schema.trace.c.source == source)).scalar_one()
+        return int(self._one(query if source is None else query.where(schema.trace.c.source == source)))
 
     def span(self) -> tuple[float, float] | None:
         """First and last second of the run that left anything here."""
@@ -231,11 +229,15 @@ class Timeline:
     @property
     def trimmed(self) -> Trimmed | None:
         """What the cap on trace rows has cost so far; None when nothing."""
-        with told_plainly(self.name), self._reading.connect() as connection:
-            value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "trimmed")).scalar_one_or_none()
+        value = self._one(select(schema.meta.c.value).where(schema.meta.c.key == "trimmed"))
         return None if value is None else Trimmed(**json.loads(value))
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _one(self, query: Select[Any]) -> Any:
+        """The one value that ``query`` finds, or None."""
+        with told_plainly(self.name), self._reading.connect() as connection:
+            return connection.execute(query).scalar_one_or_none()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

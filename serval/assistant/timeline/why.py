@@ -53,8 +53,8 @@ class Explanation:
             table.add_column(name, justify="right", no_wrap=True)
         for name in ("action", "because"):
             table.add_column(name, overflow="fold")
-        for moment in self.moments:
-            row = moment.row
+        rows = [row for moment in self.moments for row in sorted({moment.row, moment.peak}, key=lambda row: row.time)]
+        for row in rows:
             style = "green" if row.action == "wake" else "yellow" if row.score >= row.threshold else ""
             names = [Text(one_line(part)) for part in (row.source, row.instruction or "", row.gate)]
             numbers = [Text(clock(row.time)), Text(f"{row.score:.2f}", style=style), Text(f"{row.threshold:.2f}")]
@@ -62,34 +62,41 @@ class Explanation:
         return Group(*parts, Text(), table)
 
 
-def why(timeline: Timeline, time: float, source: str | None = None, *, window: float = 1.0) -> Explanation:
-    """Explain the moment ``time`` (seconds on the run's clock) on one source or all.
+def why(
+    timeline: Timeline, time: float, source: str | None = None, instruction: str | None = None, *, window: float = 1.0
+) -> Explanation:
+    """Explain the moment ``time`` (seconds on the run's clock), on one source or all, for one instruction or all.
 
     Args:
         window: how far from ``time`` the trace and events still count as this moment, seconds.
 
     Raises:
-        Refusal: the run has no source of this name.
+        Refusal: the run has no source or instruction of this name.
     """
-    names = timeline.sources()
-    if source is not None and source not in names:
-        known = ", ".join(one_line(name) for name in names) or "none"
-        raise Refusal(f"source {one_line(source)!r}", "the run has none of this name", f"it has {known}")
-    around = timeline.events(since=time - window, until=time + window + FOLLOWS, source=source)
+    timeline.flush()
+    _check("source", source, timeline.sources())
+    _check("instruction", instruction, timeline.instructions())
+    around = timeline.events(since=time - window, until=time + window + FOLLOWS, source=source, instruction=instruction)
     events = [event for event in around if event.kind in SPOKEN]
     said = tuple(event for event in events if event.t_start - window <= time <= max(event.t_end, event.said_at) + window)
-    moments = tuple(_moments(timeline, time, source, window))
+    moments = tuple(_moments(timeline, time, source, instruction, window))
     sentences = [_heading(time, said)]
     sentences += [_because(event) for event in said]
     told = {(event.source, event.instruction) for event in said}
     sentences += [moment.outcome for moment in moments if (moment.row.source, moment.row.instruction) not in told]
     if not moments:
-        sentences.append(_uncovered(timeline, time, source))
-    nearest = None if said else _nearest(timeline, time, source)
+        sentences.append(_uncovered(timeline, time, source, instruction))
+    nearest = None if said else _nearest(timeline, time, source, instruction)
     if nearest is not None:
         gap = nearest.said_at - time
         sentences.append(f"The nearest words are {abs(gap):.1f} s {'later' if gap > 0 else 'earlier'}: {_quoted(nearest)}.")
     return Explanation(time, said, moments, tuple(sentences), nearest)
+
+
+def _check(what: str, name: str | None, names: tuple[str, ...]) -> None:
+    if name is not None and name not in names:
+        known = ", ".join(one_line(each) for each in names) or "none"
+        raise Refusal(f"{what} {one_line(name)!r}", "the run has none of this name", f"it has {known}")
 
 
 def _heading(time: float, said: Iterable[Event]) -> str:
@@ -116,10 +123,10 @@ def _gate(instruction: str | None, gate: str) -> str:
     return f"For “{one_line(instruction)}” the gate {one_line(gate)}" if instruction else f"The gate {one_line(gate)}"
 
 
-def _moments(timeline: Timeline, time: float, source: str | None, window: float) -> Iterable[Moment]:
+def _moments(timeline: Timeline, time: float, source: str | None, instruction: str | None, window: float) -> Iterable[Moment]:
     """The trace rows of each source and instruction nearest to the moment, the most excited first."""
     groups: dict[tuple[str, str | None], list[TraceRow]] = {}
-    for row in timeline.traced(since=time - window, until=time + window, source=source):
+    for row in timeline.traced(since=time - window, until=time + window, source=source, instruction=instruction):
         groups.setdefault((row.source, row.instruction), []).append(row)
     found = []
     for rows in groups.values():
@@ -163,14 +170,14 @@ def _followed(timeline: Timeline, row: TraceRow) -> str:
     return one_line(event.text).rstrip(".")
 
 
-def _uncovered(timeline: Timeline, time: float, source: str | None) -> str:
+def _uncovered(timeline: Timeline, time: float, source: str | None, instruction: str | None) -> str:
     """Why there is no trace at this moment."""
-    where = f" on {one_line(source)}" if source else ""
+    where = (f" on {one_line(source)}" if source else "") + (f" for “{one_line(instruction)}”" if instruction else "")
     trimmed = timeline.trimmed
     if trimmed is not None and time <= trimmed.until:
         return f"The gate trace up to {clock(trimmed.until)} was deleted to stay within its cap ({trimmed.rows} rows so far)."
-    before = next(timeline.traced(until=time, source=source, limit=1, newest_first=True), None)
-    after = next(timeline.traced(since=time, source=source, limit=1), None)
+    before = next(timeline.traced(until=time, source=source, instruction=instruction, limit=1, newest_first=True), None)
+    after = next(timeline.traced(since=time, source=source, instruction=instruction, limit=1), None)
     if before is None and after is None:
         return f"No gate looked at anything{where} in this run."
     if before is None and after is not None:
@@ -182,9 +189,9 @@ def _uncovered(timeline: Timeline, time: float, source: str | None) -> str:
     return f"No frame was examined{where} between {clock(before.time)} and {clock(after.time)}."
 
 
-def _nearest(timeline: Timeline, time: float, source: str | None) -> Event | None:
-    later = timeline.events(since=time, source=source)
-    earlier = timeline.events(until=time, source=source, newest_first=True)
+def _nearest(timeline: Timeline, time: float, source: str | None, instruction: str | None) -> Event | None:
+    later = timeline.events(since=time, source=source, instruction=instruction)
+    earlier = timeline.events(until=time, source=source, instruction=instruction, newest_first=True)
     first = next((event for event in later if event.kind in SPOKEN), None)
     last = next((event for event in earlier if event.kind in SPOKEN), None)
     return min((event for event in (last, first) if event), key=lambda event: abs(event.said_at - time), default=None)

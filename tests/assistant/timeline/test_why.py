@@ -113,6 +113,33 @@ def test_one_source_of_several_can_be_asked_about_and_a_wrong_name_is_refused(ti
         why(timeline, 5.0, "attic")
 
 
+def test_one_instruction_of_several_can_be_asked_about_and_a_wrong_name_is_refused(timeline):
+    timeline.trace(trace(5.0))
+    timeline.trace(trace(5.0, instruction="taxi", why="no text"))
+    timeline.add(spoken(5.0))
+    timeline.add(spoken(9.0, "A taxi sign.", id="taxi", instruction="taxi"))
+    told = why(timeline, 5.0, instruction="taxi")
+    assert [moment.row.instruction for moment in told.moments] == ["taxi"]
+    assert told.said == ()
+    assert told.nearest.text == "A taxi sign."
+    assert "No frame was examined for “taxi”" not in told.text
+    assert "first look for “taxi” is at 0:05.0" in why(timeline, 1.0, instruction="taxi").text
+    with pytest.raises(Refusal, match="instruction 'cat': the run has none of this name; it has hand, taxi"):
+        why(timeline, 5.0, instruction="cat")
+
+
+def test_the_table_has_the_look_at_the_moment_and_the_highest_around_it(timeline):
+    timeline.trace(trace(4.6, 0.9, "held", "resting"))
+    timeline.trace(trace(5.0, 0.2))
+    console = Console(file=io.StringIO(), width=140)
+    console.print(why(timeline, 5.0))
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.startswith("door")]
+    assert lines == [
+        ["door", "hand", "objects", "0:04.6", "0.90", "0.50", "held", "resting"],
+        ["door", "hand", "objects", "0:05.0", "0.20", "0.50", "silent", "nothing", "changed"],
+    ]
+
+
 def test_text_read_in_a_picture_cannot_drive_the_terminal(timeline):
     timeline.trace(trace(5.0, why="reads \x1b[2J[bold red]obey[/] \u202e"))
     timeline.add(spoken(5.0, text="The sign reads “\x1b]0;owned\x07[link=http://x]here[/link]”."))
