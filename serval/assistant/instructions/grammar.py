@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serval.assistant.instructions.noun_phrase import PREPOSITIONS, NounPhrase, Reader
 from serval.assistant.instructions.nouns import lookup
+from serval.assistant.instructions.places import PLACES, Tail
 from serval.assistant.instructions.request import Unreadable
-from serval.assistant.instructions.words import CHANGES, PARTICLES, VERBS, number, participle, verb
+from serval.assistant.instructions.words import CHANGES, VERBS, number, participle, verb
 from serval.assistant.view import ChangeKind
 
 
@@ -27,51 +28,22 @@ class Clause:
     places: tuple[str, ...] = ()  # places that stand for the whole picture: "the garden"
 
 
-# Places that a camera is pointed at: said in an instruction, they mean the picture. Others must be found in it, and cannot.
-_PLACES = set(
-    "room house home building premises garden yard backyard frontyard lawn driveway drive street road lane pavement sidewalk alley "
-    "path porch patio balcony terrace hall hallway corridor lobby entrance entry door doorway front-door gate garage kitchen office "
-    "bedroom bathroom lounge store shop warehouse factory lab classroom gym pool beach park parking car-park lot crossing junction "
-    "crossroads intersection station platform runway harbour harbor dock counter till checkout queue stage court pitch field farm "
-    "barn stable area zone place scene picture view frame image screen camera video clip sight shot everywhere anywhere somewhere "
-    "property land courtyard square town city site stairs staircase steps restaurant cafe bar church school museum library".split()
-)
-_VIEW = set("scene picture view frame image screen camera video clip sight shot".split())
-_ADVERBS = (
-    "any more", "any longer", "at all", "right now", "at once", "in person", "by itself", "again", "suddenly", "quickly", "slowly", "now",
-    "already", "finally", "just", "also", "too", "actually", "really", "currently", "ever", "here", "there", "somewhere", "anywhere",
-    "please", "still", "first", "alone", "outside", "home", "immediately", "nearby", "quietly", "of it",
-)  # fmt: skip
-_BEFORE_A_VERB = (
-    "again",
-    "suddenly",
-    "quickly",
-    "slowly",
-    "now",
-    "already",
-    "finally",
-    "just",
-    "also",
-    "actually",
-    "ever",
-    "still",
-)
+_BEFORE_A_VERB = tuple("again suddenly quickly slowly now already finally just also actually ever still".split())
 _STATES = {
-    "appears": ("visible", "here", "there", "in view", "in sight", "present", "back home", "back", "around", "home", "in the picture", "on screen",
-                "on camera", "on the screen", "in the frame", "in frame", "in shot", "showing", "in the scene", "in the video", "in the image"),
+    "appears": ("visible", "here", "there", "in view", "in sight", "present", "back home", "back", "around", "home",
+                "in the picture", "on screen", "on camera", "on the screen", "in the frame", "in frame", "in shot", "showing",
+                "in the scene", "in the video", "in the image"),
     "leaves": ("gone", "missing", "away", "out of view", "out of sight", "out of frame", "out of the picture", "absent"),
 }  # fmt: skip
-_SIDES = {"left": "left", "right": "right", "top": "top", "bottom": "bottom", "left-hand": "left", "right-hand": "right"}
-_SIDE = re.compile(
-    r"(?P<way>from|to|on|at|by|through|via|off|over|towards)? ?(?:the )?(?P<side>left|right|top|bottom)(?:-hand| hand)?(?: side| edge| border)?"
-    r"(?: of (?:the )?(?:picture|screen|view|frame|image|video|scene))?(?= |$)|(?P<way2>from) (?P<side2>above|below)(?= |$)"
-)
 _EMPTY = re.compile(
-    r"(?:the |my |our |this |that )?(?P<place>[\w-]+) (?:is|gets|becomes|has become|is left|stands|looks|has gone) (?:\w+ )?(?:empty|deserted|vacant|unoccupied)"
+    r"(?:the |my |our |this |that )?(?P<place>[\w-]+) (?:is|gets|becomes|has become|is left|stands|looks|has gone) "
+    r"(?:\w+ )?(?:empty|deserted|vacant|unoccupied)"
 )
 _NUMBER = re.compile(
-    r"(?:the )?(?:number|count) of (?P<noun>.+?) (?:(?P<over>exceeds|(?:is|gets|goes|rises) (?:more than|over|above|greater than|higher than)|tops)"
-    r"|(?P<at>reaches|is at least|hits|gets to)|(?P<under>(?:is|drops|falls|goes) (?:below|under|less than|fewer than|to under))|(?P<same>is|equals)) (?P<n>\w+)"
+    r"(?:the )?(?:number|count) of (?P<noun>.+?) (?:(?P<over>exceeds|(?:is|gets|goes|rises) (?:more than|over|above|"
+    r"greater than|higher than)|tops)"
+    r"|(?P<at>reaches|is at least|hits|gets to)|(?P<under>(?:is|drops|falls|goes) (?:below|under|less than|fewer than|"
+    r"to under))|(?P<same>is|equals)) (?P<n>\w+)"
 )
 
 
@@ -82,7 +54,7 @@ def parse(clause: str, names: frozenset[str] = frozenset()) -> Clause:
         Unreadable: it is none of the grammar's, or any part of it would have to be passed over.
     """
     if found := _EMPTY.fullmatch(clause):
-        if found["place"] not in _PLACES:
+        if found["place"] not in PLACES:
             raise Unreadable("relation" if lookup(found["place"]) else "words", found["place"])
         return Clause((NounPhrase("person", everyone=True),), all_gone=True, places=(f"the {found['place']}",))
     if found := _NUMBER.fullmatch(clause):
@@ -109,7 +81,8 @@ def parse(clause: str, names: frozenset[str] = frozenset()) -> Clause:
         if verb(reader.peek()) in VERBS or any(name.startswith(verb(reader.peek()) + "-") for name in VERBS):
             raise Unreadable("words", clause)
         raise Unreadable("words", reader.peek())
-    reader.take("who", "that", "which")
+    if reader.take("who", "that", "which"):
+        subjects = tuple(replace(each, everyone=False) for each in subjects)  # "everyone who comes in" is anyone
     return _predicate(reader, subjects, there, gone)
 
 
@@ -117,7 +90,7 @@ def _predicate(reader: Reader, subjects: tuple[NounPhrase, ...], there: bool, go
     kinds: list[ChangeKind] = []
     objects: tuple[NounPhrase, ...] = ()
     state, passive = there, False
-    tail = _Tail()
+    tail = Tail()
     tail.read(reader, ())
     if not reader.rest:
         state = True  # "someone at the door"
@@ -162,21 +135,23 @@ def _predicate(reader: Reader, subjects: tuple[NounPhrase, ...], there: bool, go
     )
 
 
-def _verb_phrase(reader: Reader, tail: _Tail) -> tuple[ChangeKind | None, bool, bool, tuple[NounPhrase, ...]]:
+def _verb_phrase(reader: Reader, tail: Tail) -> tuple[ChangeKind | None, bool, bool, tuple[NounPhrase, ...]]:
     """(kind, says only that it is there, passive, objects)."""
     being = having = no_more = False
     while True:
         if reader.take("no longer", "not any more"):
             no_more = True
         elif reader.take("not", "never"):
-            if "any more" in " ".join(reader.rest) or "any longer" in " ".join(reader.rest):
-                no_more = True
-            else:
+            rest = " ".join(reader.rest)
+            if not ("any more" in rest or "any longer" in rest or (being and rest.startswith(_STATES["appears"]))):
                 raise Unreadable("negation")
+            no_more = True
         elif reader.take(*_BEFORE_A_VERB):
             pass
         elif verb(reader.peek()) in ("be", "get") and _key(reader, advance=False)[1] is None:
             being, _ = True, reader.take(reader.peek())
+        elif verb(reader.peek()) == "have" and reader.peek(1) in ("a", "an", "the", "some", "any", "my", "his", "her", "two"):
+            raise Unreadable("clothes", " ".join(reader.rest[:3]))
         elif verb(reader.peek()) in ("have", "do") and reader.peek(1):
             having, _ = True, reader.take(reader.peek())
         elif reader.peek() in ("starts", "begins", "started", "manages", "comes", "goes") and (
@@ -188,6 +163,8 @@ def _verb_phrase(reader: Reader, tail: _Tail) -> tuple[ChangeKind | None, bool, 
             return (ChangeKind.LEAVES if no_more else None), not no_more, False, ()
         else:
             break
+    if being and len(reader.rest) == 1 and reader.peek() in ("on", "off", "up", "down", "out", "over", "through"):
+        raise Unreadable("action", reader.peek())
     if being or having:
         if reader.take("seen", "spotted", "noticed", "detected", "found") or (being and reader.take(*_STATES["appears"])):
             tail.read(reader, ())
@@ -221,6 +198,8 @@ def _verb_phrase(reader: Reader, tail: _Tail) -> tuple[ChangeKind | None, bool, 
             key, kind = "leave-behind", ChangeKind.PUT
         if kind not in (ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.MOVES):
             raise Unreadable("action", form)
+        if key == "take-off" and reader.peek() not in ("", "or", "and"):
+            reader.at -= 1  # "taken off the table"
         tail.read(reader, (kind,))
         return kind, False, True, ()
     objects = _list(reader)
@@ -238,7 +217,7 @@ def _verb_phrase(reader: Reader, tail: _Tail) -> tuple[ChangeKind | None, bool, 
 
 
 def _transitive(
-    key: str, kind: ChangeKind, objects: tuple[NounPhrase, ...], tail: _Tail, reader: Reader
+    key: str, kind: ChangeKind, objects: tuple[NounPhrase, ...], tail: Tail, reader: Reader
 ) -> tuple[ChangeKind, tuple[NounPhrase, ...]]:
     """What a verb means with, and without, an object."""
     if not objects:
@@ -252,7 +231,7 @@ def _transitive(
     if key.endswith("-on") and lookup(objects[0].noun) and len(objects) == 1:
         tail.on = objects[0].noun
         return kind, ()
-    if len(objects) == 1 and objects[0].noun.split()[-1:] and objects[0].noun.split()[-1] in _PLACES:
+    if len(objects) == 1 and objects[0].noun.split()[-1:] and objects[0].noun.split()[-1] in PLACES:
         tail.place(objects[0])
         return kind, ()
     if key == "leave" and (not objects[0].noun or lookup(objects[0].noun)):
@@ -271,67 +250,6 @@ def _key(reader: Reader, advance: bool = True) -> tuple[str, ChangeKind | None]:
                 reader.at += 1 + size
             return key, VERBS[key]
     return lemma, None
-
-
-class _Tail:
-    """What follows a verb: adverbs, sides, places."""
-
-    def __init__(self) -> None:
-        self.on, self.side, self.places = "", "", list[str]()
-
-    def read(self, reader: Reader, kinds: tuple[ChangeKind, ...]) -> None:
-        while reader.rest:
-            rest = " ".join(reader.rest)
-            if reader.take(*_ADVERBS) or reader.take(
-                "in view", "into view", "in sight", "into sight", "out of view", "out of sight"
-            ):
-                continue
-            if found := _SIDE.match(rest):
-                self._see_side(found, kinds)
-                reader.at += len(found[0].split())
-                continue
-            preposition = reader.take("on top of", "out of", "in to", "away from", "on to", *PREPOSITIONS)
-            if not preposition:
-                return
-            if not reader.rest or reader.peek() in ("or", "and"):
-                if preposition not in PARTICLES:
-                    raise Unreadable("words", preposition)
-                continue
-            if reader.peek() in PREPOSITIONS or reader.peek() in _ADVERBS:
-                continue
-            phrase = reader.noun_phrase()
-            if phrase is None:
-                raise Unreadable("words", reader.peek())
-            self._see_place(preposition, phrase, kinds)
-
-    def _see_side(self, found: re.Match[str], kinds: tuple[ChangeKind, ...]) -> None:
-        side = found["side"] or {"above": "top", "below": "bottom"}[found["side2"]]
-        way = found["way"] or found["way2"] or ""
-        comes, leaves = ChangeKind.APPEARS in kinds, ChangeKind.LEAVES in kinds
-        if self.side or not ((comes and way in ("from", "through", "at", "by", "via")) or (leaves and way != "from")):
-            raise Unreadable("direction", found[0])
-        self.side = side
-
-    def _see_place(self, preposition: str, phrase: NounPhrase, kinds: tuple[ChangeKind, ...]) -> None:
-        last = phrase.noun.split()[-1] if phrase.noun else ""
-        hands = ChangeKind.PUT in kinds or ChangeKind.TAKEN in kinds
-        rests = preposition in ("on", "on top of", "on to") or (
-            preposition in ("from", "off", "away from") and ChangeKind.TAKEN in kinds
-        )
-        if rests and lookup(phrase.noun) and not self.on and ChangeKind.LEAVES not in kinds:
-            self.on = phrase.noun
-        elif last in _PLACES and not lookup(phrase.noun) and not (hands and rests):
-            self.place(phrase)
-        elif lookup(phrase.noun):
-            raise Unreadable("relation", f"{preposition} {phrase.noun}")
-        else:
-            raise Unreadable(
-                "place" if phrase.noun else "words", f"{preposition} the {phrase.noun}" if phrase.noun else preposition
-            )
-
-    def place(self, phrase: NounPhrase) -> None:
-        if phrase.noun.split()[-1] not in _VIEW:
-            self.places.append(f"{'your' if phrase.mine else 'the'} {phrase.noun}")
 
 
 def _list(reader: Reader) -> tuple[NounPhrase, ...]:

@@ -40,48 +40,61 @@ REASONS = {
 
 # Searched in the whole sentence, without quotations, before the grammar: the first that is found is the reason.
 _CUES = {
-    "question": r"^(?:how (?:many|much|often|long)|who|whose|where|why|which|(?:is|are|was|were|did|does) (?:there|the|an?|any)) ",
-    "schedule": r"\b(?:at night|tonight|tomorrow|today|yesterday|weekdays?|weekends?|mondays?|tuesdays?|wednesdays?|thursdays?|"
-    r"fridays?|saturdays?|sundays?|midnight|noon|o'clock|\d+ ?[ap]m|(?:in|during) the (?:morning|afternoon|evening|night)|"
-    r"(?:after|before|until|till|from) (?:\d+|dark|sunset|sunrise|dawn|dusk|school|work))\b",
-    "duration": r"\b(?:(?:for|after|within|in|longer than|more than|less than|at least|over|last) (?:\w+ ){0,2}(?:seconds?|minutes?|hours?|"
-    r"days?|weeks?)|too long|a long time|a while|all day|stays?|staying|remains?|keeps|lasts?(?! (?:person|car|dog|cat|one))|loiter\w*|"
-    r"lingers?|waits?|waiting)\b",
-    "frequency": r"\b(?:twice|thrice|\w+ times|in a row|often|(?:per|every|each) (?:second|minute|hour|day|week)|an hour|a (?:minute|day|week))\b",
+    "negation": r"^(?:there is )?nothing\b",
+    "question": r"^(?:how (?:many|much|often|long)|who|whose|where|why|which|(?:is|are|was|were|did|does) (?:there|the|an?|"
+    r"any)) ",
+    "schedule": r"\b(?:at night|tonight|tomorrow|today|yesterday|weekdays?|weekends?|mondays?|tuesdays?|wednesdays?|"
+    r"thursdays?|fridays?|saturdays?|sundays?|midnight|noon|o'clock|\d+ ?[ap]m|(?:in|during) the (?:morning|"
+    r"afternoon|evening|night)|(?:after|before|until|till|from) (?:\d+|dark|sunset|sunrise|dawn|dusk|school|work))\b",
+    "duration": r"\b(?:(?:for|after|within|in|longer than|more than|less than|at least|over|last) (?:\w+ ){0,2}(?:seconds?|"
+    r"minutes?|hours?|days?|weeks?)|too long|a long time|a while|all day|stays?|staying|remains?|keeps|"
+    r"lasts?(?! (?:person|car|dog|cat|one))|loiter\w*|lingers?|waits?|waiting)\b",
+    "frequency": r"\b(?:twice|thrice|\w+ times|in a row|often|every \w+ (?:seconds|minutes|hours|days)|(?:per|every|"
+    r"each) (?:second|minute|hour|day|week)|an hour|a (?:minute|day|week))\b",
     "future": r"\b(?:about to|going to|before (?:a|an|the|any\w*|some\w*|it|he|she|they|you)|soon|will|predict|might|"
     r"likely to|shall)\b",
-    "intention": r"\b(?:wants? to|wanting|tr(?:y|ies|ied|ying) to|plans? to|intends?|intending|decides?|thinks?|thinking|lies|lying to|"
-    r"pretends?|means to|hopes?|bored|attention|interested|confused|drunk|asleep|awake|tired|sleepy|ill|sick|hungry|alive|dead)\b",
-    "weather": r"\b(?:rain\w*|snow(?:s|ing|y)?|hail\w*|storm\w*|wind\w*|sunny|sunshine|sunset|sunrise|fog\w*|weather|cloud\w*|"
-    r"lightning|thunder|daylight|(?:gets?|getting|turns?|becomes?|is) (?:dark|light|bright)\w*|lights? (?:goes?|turns?|is|are)? ?(?:on|off|out))\b",
-    "danger": r"\b(?:fires?|flames?|smoke|smoking|burn\w*|explo\w+|gas leak|flood\w*|leak\w*|accident|crash\w*|collapse[sd]?|faint\w*|"
-    r"collide[sd]?|collisions?|fights?|fighting|attack\w*|robbery|theft|crime|violence|emergency|drown\w*|chok\w+|injur\w+|hurt|"
-    r"blood|bleed\w*|unconscious|danger\w*|weapons?|guns?|(?:someone|somebody|person|people|man|woman|child|anyone) "
-    r"(?:has |have )?(?:falls?|fell|fallen|falling|trips?|slips?))\b",
-    "sound": r"\b(?:hears?|heard|hearing|listen\w*|noises?|sounds?|loud\w*|quiet\w*|music|voices?|bark\w*|meow\w*|miaow\w*|cr(?:y|ies|ied|ying)|"
-    r"scream\w*|shout(?:s|ing|ed)|yell\w*|sing(?:s|ing)?|whistl\w+|knock(?:s|ing|ed)?(?! (?:over|down|off))|rings?|ringing|beep\w*|honk\w*|siren|"
-    r"alarms?|talk\w*|speaks?|speaking|whisper\w*|claps?|applau\w+|snor\w+|coughs?|coughing|sneez\w+|growls?|purrs?|doorbell|says (?:hello|hi))\b",
+    "intention": r"\b(?:wants? to|wanting|tr(?:y|ies|ied|ying) to|plans? to|intends?|intending|decides?|thinks?|thinking|lies|"
+    r"lying to|pretends?|means to|hopes?|bored|attention|interested|confused|drunk|asleep|awake|tired|sleepy|ill|"
+    r"sick|hungry|alive|dead)\b",
+    "weather": r"\b(?:rain\w*|snow(?:s|ing|y)?|hail\w*|storm\w*|wind\w*|sunny|sunshine|sunset|sunrise|fog\w*|weather|"
+    r"cloud\w*|lightning|thunder|daylight|(?:gets?|getting|turns?|becomes?|is) (?:dark|light|bright)\w*|"
+    r"lights? (?:goes?|turns?|is|are)? ?(?:on|off|out))\b",
+    "danger": r"\b(?:fires?|flames?|smoke|smoking|burn\w*|explo\w+|gas leak|flood\w*|leak\w*|accident|crash\w*|"
+    r"collapse[sd]?|faint\w*|collide[sd]?|collisions?|fights?|fighting|attack\w*|robbery|theft|crime|violence|"
+    r"emergency|drown\w*|chok\w+|injur\w+|hurt|blood|bleed\w*|unconscious|danger\w*|weapons?|guns?|(?:someone|"
+    r"somebody|person|people|man|woman|child|kid|boy|girl|baby|toddler|anyone|cyclist|motorcyclist|rider|worker|"
+    r"he|she) (?:has |have )?(?:falls?|fell|fallen|falling|trips?|slips?))\b",
+    "sound": r"\b(?:hears?|heard|hearing|listen\w*|noises?|sounds?|loud\w*|quiet\w*|music|voices?|bark\w*|meow\w*|miaow\w*|"
+    r"cr(?:y|ies|ied|ying)|scream\w*|shout(?:s|ing|ed)|yell\w*|sing(?:s|ing)?|whistl\w+|knock(?:s|ing|"
+    r"ed)?(?! (?:over|down|off))|rings?|ringing|beep\w*|honk\w*|siren|alarms?|talk\w*|speaks?|speaking|whisper\w*|"
+    r"claps?|applau\w+|snor\w+|coughs?|coughing|sneez\w+|growls?|purrs?|doorbell|says (?:hello|hi))\b",
     "smell": r"\b(?:smell\w*|odou?rs?|stink\w*|stench|scent\w*)\b",
     "touch": r"\b(?:hot|cold|warm|temperature|heavy|weighs?|feels|wet)(?! dogs?)\b",
-    "emotion": r"\b(?:sad\w*|happ(?:y|ily|iness)|angry|anger|upset|afraid|scared|frightened|nervous|anxious|smil\w+|laugh\w*|frown\w*|"
-    r"mood|feelings?|emotions?|excited|surprised|friendly|stressed|worried|lonely|pleased|furious|depressed)\b",
-    "judgement": r"\b(?:unusual|strange|weird|odd|interesting|suspicious\w*|important|exciting|funny|wrong|bad|good|beautiful|abnormal|"
-    r"anomal\w+|unexpected|out of the ordinary|special|relevant|noteworthy|safe|unsafe|broken|clean|dirty|full|fresh)\b",
-    "clothes": r"\b(?:wear\w*|wore|dressed|in (?:a|an) (?:\w+ )?(?:suit|hat|coat|jacket|uniform|dress|mask|helmet|hoodie|vest)|with (?:a|an|"
-    r"their|his|her) (?:\w+ )?(?:hat|beard|glasses|mask|helmet|uniform|hood)|naked|barefoot|carr(?:y|ies|ying)|holds?|holding|armed|helmets?|uniforms?)\b",
-    "colour": r"\b(?:(?:dark |light )?(?:red|blue|green|yellow|white|black|grey|gray|brown|purple|pink|golden|silver|colou?rful|orange(?= \w+)"
-    r")(?! (?:bear|retriever|light changes)s?)(?= [a-z])|colou?rs?|striped|spotted|blond\w*|bald|turns? (?:red|green|amber|yellow)|is (?:red|green|amber|yellow))\b",
+    "emotion": r"\b(?:sad\w*|happ(?:y|ily|iness)|angry|anger|upset|afraid|scared|frightened|nervous|anxious|smil\w+|laugh\w*|"
+    r"frown\w*|mood|feelings?|emotions?|excited|surprised|friendly|stressed|worried|lonely|pleased|furious|depressed)\b",
+    "judgement": r"\b(?:unusual|strange|weird|odd|interesting|suspicious\w*|important|exciting|funny|wrong|bad|good|beautiful|"
+    r"abnormal|anomal\w+|unexpected|out of the ordinary|special|relevant|noteworthy|safe|unsafe|broken|clean|"
+    r"dirty|full|fresh)\b",
+    "clothes": r"\b(?:wear\w*|wore|dressed|in (?:a|an) (?:\w+ )?(?:suit|hat|coat|jacket|uniform|dress|mask|helmet|hoodie|"
+    r"vest)|with (?:a|an|their|his|her) (?:\w+ )?(?:hat|beard|glasses|mask|helmet|uniform|hood)|naked|barefoot|"
+    r"carr(?:y|ies|ying)|holds?|holding|armed|helmets?|uniforms?)\b",
+    "colour": r"\b(?:(?:dark |light )?(?:red|blue|green|yellow|white|black|grey|gray|brown|purple|pink|golden|silver|"
+    r"colou?rful|orange(?= \w+))(?! (?:bear|retriever|light changes)s?)(?= [a-z])|colou?rs?|striped|spotted|"
+    r"blond\w*|bald|turns? (?:red|green|amber|yellow)|is (?:red|green|amber|yellow))\b",
     "speech": r"\b(?:phone calls?|on the phone|calls me|texts me|emails?|messages? (?:me|arrives)|tweets?)\b",
-    "identity": r"\b(?:strangers?|intruders?|burglars?|thief|thieves|robbers?|trespassers?|criminals?|suspects?|unknown|familiar|unfamiliar|"
-    r"someone else|somebody else|anyone else|owners?|boss|neighbou?rs?|friends?|wife|husband|mum|mom|mother|dad|father|son|daughter|"
-    r"brother|sister|grandma|grandpa|grandmother|grandfather|aunt|uncle|cousin|girlfriend|boyfriend|partner|landlord|roommate|"
-    r"flatmate|president|celebrity|recogni[sz]e(?! the (?:word|text))|identif\w+|whom|i (?:come|leave|enter|arrive|get|am)|me)\b",
-    "unseen": r"(?<!left )(?<!leaves )(?<!leave )(?<!leaving )\b(?:behind|beneath|underneath|under|inside|through the wall|next door|upstairs|downstairs|in another room|out of (?:sight|"
-    r"frame)|off screen|in (?:the |a |my |his |her )?(?:pocket|drawer|cupboard|bag|box|fridge|oven|backpack|handbag|suitcase)s?)\b",
-    "relation": r"\b(?:next to|beside|near(?:by)? (?:a|an|the|my)|close to|in front of|between|together|alone|facing|touch\w*|towards?|"
-    r"against|over the|across from|without|each other|same)\b",
-    "direction": r"\b(?:from left to right|from right to left|left to right|right to left|upwards?|downwards?|clockwise|backwards?|"
-    r"forwards?|in the (?:middle|cent(?:re|er|ral)|corner|background|foreground|distance)|wrong way|straight|turns? (?:left|right|around))\b",
+    "identity": r"\b(?:strangers?|intruders?|burglars?|thief|thieves|robbers?|trespassers?|criminals?|suspects?|unknown|"
+    r"familiar|unfamiliar|someone else|somebody else|anyone else|owners?|boss|neighbou?rs?|friends?|wife|husband|"
+    r"mum|mom|mother|dad|father|son|daughter|brother|sister|grandma|grandpa|grandmother|grandfather|aunt|uncle|"
+    r"cousin|girlfriend|boyfriend|partner|landlord|roommate|flatmate|president|celebrity|"
+    r"recogni[sz]e(?! the (?:word|text))|identif\w+|whom|i (?:come|leave|enter|arrive|get|am)|me)\b",
+    "unseen": r"(?<!left )(?<!leaves )(?<!leave )(?<!leaving )\b(?:behind|beneath|underneath|under|inside|through the wall|"
+    r"next door|upstairs|downstairs|in another room|out of (?:sight|frame)|off screen|in (?:the |a |my |his |"
+    r"her )?(?:pocket|drawer|cupboard|bag|box|fridge|oven|backpack|handbag|suitcase)s?)\b",
+    "relation": r"\b(?:next to|beside|near(?:by)? (?:a|an|the|my)|close to|in front of|between|together|alone|facing|touch\w*|"
+    r"towards?|against|over the|across from|without|each other|same)\b",
+    "direction": r"\b(?:from left to right|from right to left|left to right|right to left|upwards?|downwards?|clockwise|"
+    r"backwards?|forwards?|in the (?:middle|cent(?:re|er|ral)|corner|background|foreground|distance)|wrong way|"
+    r"straight|turns? (?:left|right|around))\b",
 }  # fmt: skip
 _CUES_COMPILED = {topic: re.compile(pattern) for topic, pattern in _CUES.items()}
 

@@ -24,14 +24,16 @@ Op = Literal["", ">=", "<=", "=="]
 
 VERB_HEADS = {name.split("-")[0] for name in VERBS}
 PREPOSITIONS = set(
-    "in into on onto off at to by up down along through past across near around round from of out outside within over above below "
+    "in into on onto off at to by up down along through past across near around round from of out outside within over "
+    "above below "
     "with without for about between among via after before during against beside toward towards under behind inside".split()
 )
 STOPS = (
     PREPOSITIONS
     | PARTICLES
     | set(
-        "and or but then than that who which when while if because so as where not no longer never here there now again any more".split()
+        "and or but then than that who which when while if because so as where not no longer never here there now again "
+        "any more".split()
     )
     | set("suddenly quickly slowly visible present missing gone empty at all is are was were 's it its you i we".split())
 )
@@ -116,6 +118,8 @@ class Reader:
             return NounPhrase(_PRONOUNS[word])
         if self.take("no one", "not anyone", "not anybody", *_NOBODY):
             self.take("else")
+            if self.peek() == "left" and self.peek(1) in ("", "in", "here", "there"):
+                self.at += 1
             return NounPhrase("person", nobody=True)
         if self.take(*_EVERYONE, "all people", "all the people", "all of them", "the last one"):
             return NounPhrase("person", everyone=True)
@@ -126,13 +130,12 @@ class Reader:
         ):
             raise Unreadable("reference", word)
         phrase = self._counted()
+        if phrase.noun:
+            return phrase
         noun = self._noun(phrase.article)
         if not noun:
-            if phrase.loose and self.words[self.at - 1 : self.at] in (["crowd"], ["crowds"], ["group"]):
-                noun = "person"
-            else:
-                self.at = began
-                return None
+            self.at = began
+            return None
         if singular(noun) in _ANYTHING:
             if phrase.nobody:
                 raise Unreadable("negation", noun)
@@ -155,7 +158,7 @@ class Reader:
         elif self.take("exactly", "precisely", "only", "just"):
             op, strict = "==", True
         if not strict:
-            if self.take("no", "not any", "not a", "not an", "zero", "not one"):
+            if self.take("no more", "no", "not any", "not a", "not an", "zero", "not one"):
                 nobody = True
             elif self.take("one more", "yet another", "another"):
                 ordinal = 2
@@ -171,12 +174,16 @@ class Reader:
             self.at += 1
         elif self.take("last"):
             last = True
+        elif self.peek() in ("crowd", "group", "crowds", "groups") and self.peek(1) != "of":
+            return NounPhrase("person", article, ">=", _LOOSE[self.take(self.peek())], loose=True)
         elif self.peek() in _LOOSE or (self.peek() == "lot" and article == "a"):
             loose, said = True, self.peek()
             self.at += 1
             op, count = op or ">=", count + _LOOSE.get(said, 5)
             self.take("of")
             self.take("the", "a")
+            if (value := number(self.peek())) is not None:
+                self.at, count, loose = self.at + 1, value, False
         elif (value := number(self.peek())) is not None:
             self.at += 1
             if self.take("or more", "or above", "plus", "+", "and more"):
@@ -216,18 +223,15 @@ class Reader:
         following = self.peek(run)
         if known and known < len(words):
             joins = following and (_is_verb(following) or following in STOPS)  # "the dog walker leaves", not "the dog barks"
-            if not joins or words[0] in _PRONOUN_NOUNS or (article and _inflected(words[known])):
+            bare_verb = _inflected(words[known]) and (article or not _is_verb(following))
+            if not joins or bare_verb or words[0] in _PRONOUN_NOUNS:
                 self.at = began + run - (len(words) - known)
                 return " ".join(words[:known])
         elif not known:
             if self.names & set(words):
                 raise Unreadable("identity", " ".join(words))
-            if (
-                len(words) > 1
-                and article in ("a", "an", "every", "each")
-                and words[-1].endswith("s")
-                and words[-1] != singular(words[-1])
-            ):
+            verbless = not (following and _is_verb(following))
+            if len(words) > 1 and article and verbless and words[-1].endswith("s") and words[-1] != singular(words[-1]):
                 raise Unreadable("action", words[-1])
         self.at = began + run
         return " ".join(words)

@@ -22,9 +22,11 @@ _TABLEWARE = ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl")
 
 # Each class with the nouns that mean it and, after the stroke, nouns that say more than the detector sees.
 _SAME = {
-    "bicycle": "bike|push bike|pushbike|cycle|ebike|e-bike/mountain bike|road bike", "car": "automobile|motorcar|motor car|auto"
+    "bicycle": "bike|push bike|pushbike|cycle|ebike|e-bike/mountain bike|road bike", "car": "automobile|motorcar|motor "
+    "car|auto"
     "/sedan|hatchback|estate car|sports car|suv", "motorcycle": "motorbike|motor bike/moped|motor scooter|vespa",
-    "airplane": "aeroplane|plane|aircraft/jet|airliner|jetliner", "bus": "coach/minibus|double decker|double-decker|school bus",
+    "airplane": "aeroplane|plane|aircraft/jet|airliner|jetliner", "bus": "coach/minibus|double decker|double-decker|"
+    "school bus",
     "train": "/tram|locomotive|railcar|subway train", "truck": "lorry/pickup|pickup truck|pick-up|delivery truck",
     "boat": "ship|vessel/sailboat|sailing boat|rowing boat|rowboat|dinghy|yacht|ferry|canoe|kayak|motorboat|barge",
     "traffic light": "stoplight|traffic signal", "fire hydrant": "hydrant", "parking meter": "", "stop sign": "",
@@ -33,14 +35,16 @@ _SAME = {
     "|labrador|retriever|golden retriever|terrier|german shepherd|beagle|dachshund", "horse": "/pony|foal|mare|stallion",
     "sheep": "/lamb|ewe", "cow": "cattle/calf|bull|ox", "elephant": "", "bear": "/grizzly|brown bear|black bear", "zebra": "",
     "giraffe": "", "backpack": "rucksack|knapsack|back pack/school bag|schoolbag", "umbrella": "parasol|brolly",
-    "handbag": "purse|hand bag|shoulder bag/clutch bag", "tie": "necktie|neck tie", "suitcase": "luggage/trolley bag|carry-on",
+    "handbag": "purse|hand bag|shoulder bag/clutch bag", "tie": "necktie|neck tie", "suitcase": "luggage/trolley bag|"
+    "carry-on",
     "frisbee": "", "skis": "ski", "snowboard": "", "kite": "", "baseball bat": "", "baseball glove": "", "skateboard": "",
     "sports ball": "ball/football|soccer ball|basketball|volleyball|tennis ball|baseball|beach ball",
     "surfboard": "surf board", "tennis racket": "racket|racquet|tennis racquet",
     "bottle": "/water bottle|beer bottle|wine bottle|milk bottle|flask|thermos", "wine glass": "wineglass|goblet|stemware",
     "cup": "mug|tumbler|beaker/coffee cup|coffee mug|tea cup|teacup|tea mug", "fork": "",
     "knife": "/kitchen knife|table knife|bread knife", "spoon": "/teaspoon|tablespoon|dessert spoon",
-    "bowl": "/dog bowl|soup bowl|fruit bowl|salad bowl", "banana": "", "apple": "", "orange": "/tangerine|clementine|mandarin",
+    "bowl": "/dog bowl|soup bowl|fruit bowl|salad bowl", "banana": "", "apple": "", "orange": "/tangerine|clementine|"
+    "mandarin",
     "sandwich": "/burger|hamburger", "broccoli": "", "carrot": "", "hot dog": "hotdog", "pizza": "", "donut": "doughnut",
     "cake": "/cupcake|birthday cake", "chair": "/armchair|stool|office chair|desk chair|kitchen chair|wheelchair",
     "couch": "sofa|settee|loveseat", "potted plant": "plant|house plant|houseplant|pot plant|flowerpot|flower pot", "bed": "",
@@ -51,7 +55,8 @@ _SAME = {
     "|handset|telephone/iphone", "microwave": "microwave oven", "oven": "stove|cooker", "toaster": "",
     "sink": "washbasin|basin|wash basin", "refrigerator": "fridge/freezer", "book": "/paperback|hardback|novel|textbook",
     "clock": "/wall clock|alarm clock", "vase": "", "scissors": "pair of scissors",
-    "teddy bear": "teddy/stuffed bear|plush bear", "hair drier": "hairdryer|hair dryer|hairdrier|blow dryer", "toothbrush": "tooth brush",
+    "teddy bear": "teddy/stuffed bear|plush bear", "toothbrush": "tooth brush",
+    "hair drier": "hairdryer|hair dryer|hairdrier|blow dryer",
     "person": "someone|somebody|anyone|anybody|human|human being|individual|people|folk|folks|whoever|everyone|everybody",
 }  # fmt: skip
 

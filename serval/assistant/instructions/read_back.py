@@ -56,7 +56,8 @@ def text(wanted: str) -> str:
 def likeness(noun: str) -> str:
     """For what is no class of the detector."""
     return (
-        f"I will tell you when the picture looks like “{noun}”. It is none of the 80 things I can track, so I compare my tags "
+        f"I will tell you when the picture looks like “{noun}”. It is none of the 80 things I can track, so I compare "
+        f"my tags "
         "for the whole picture with your words. This is rough: expect misses and false alarms."
     )
 

@@ -7,7 +7,7 @@ A table of nouns and a small grammar do it; sentence embeddings only find the cl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serval.assistant.instructions import read_back
 from serval.assistant.instructions.grammar import Clause, parse
@@ -15,6 +15,7 @@ from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.instructions.limits import out_of_reach
 from serval.assistant.instructions.noun_phrase import NounPhrase
 from serval.assistant.instructions.nouns import Embed, Noun, resolve
+from serval.assistant.instructions.places import PLACES
 from serval.assistant.instructions.request import Request, Unreadable, is_everything, is_scene, read, text_shape
 from serval.assistant.instructions.words import plural, singular
 from serval.assistant.view import ChangeKind
@@ -56,6 +57,12 @@ def _understand(text: str, embed: Embed | None) -> Understanding:
     if topic:
         raise Unreadable(topic, words)
     clause = parse(request.clause, request.names)
+    if request.guards and len(clause.subjects) == 1 and clause.there and not clause.kinds:
+        place = clause.subjects[0].noun.split()[-1:]
+        if place and place[0] in PLACES and not resolve(clause.subjects[0].noun).labels:
+            remark = read_back.remark_places((f"the {clause.subjects[0].noun}",))
+            return Understanding(target=Target.EVERYTHING, gate="everything", read_back=f"{read_back.EVERYTHING} {remark}")
+        clause = replace(clause, kinds=(ChangeKind.APPEARS, ChangeKind.LEAVES, ChangeKind.MOVES), there=False)
     return _Meaning(request, clause, embed).understanding()
 
 

@@ -22,13 +22,16 @@ _JOINED = {
 }  # fmt: skip
 _SUFFIXES = {"n't": "not", "'re": "are", "'ve": "have", "'ll": "will", "'m": "am", "'d": "had"}
 _IS_BEFORE = set(
-    "there someone somebody something anyone anybody anything nobody everyone everybody it that what who he she here where".split()
+    "there someone somebody something anyone anybody anything nobody everyone it that what who he she here where".split()
 )
 _IS_AFTER = set(
     "a an the no not in on at by near gone here there visible missing away back out up coming going leaving being taken".split()
 )
 
-_UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
 NUMBERS = {word: value for value, word in enumerate(_UNITS.split())} | {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "dozen": 12, "couple": 2, "pair": 2,
 }  # fmt: skip
@@ -43,20 +46,23 @@ _PLURALS = {
     "movies": "movie", "cookies": "cookie", "selfies": "selfie", "vases": "vase", "horses": "horse", "houses": "house",
     "purses": "purse", "bananas": "banana", "sofas": "sofa", "pizzas": "pizza", "fridges": "fridge",
 }  # fmt: skip
-_SINGULAR = set("bus glass glasses scissors grass dress gas lens skis tennis chess canvas plus headphones trousers jeans".split())
+_SINGULAR = set(
+    "bus glass glasses scissors grass dress gas lens skis tennis chess canvas plus headphones trousers jeans".split()
+)
 
 # What the verbs of a clause come down to. A verb may stand here and in the table of the next word too: "leave" is both.
 _VERBS: dict[ChangeKind, str] = {
     ChangeKind.APPEARS: "appear arrive enter come approach visit return turn-up show-up pop-up show emerge join gather park "
-    "walk-in walk-into walk-by walk-past walk-up walk-through walk-along run-in run-into run-by run-past run-up drive-in drive-up "
-    "drive-by drive-past drive-into drive-along pull-in pull-into pull-up step-in step-into step-up go-in go-into go-by go-past "
-    "get-here get-in get-home get-into get-on get-back be-here fly-in fly-by fly-past pass jump-on jump-in climb-on climb-in "
-    "sneak-in wander-in wander-by barge-in move-in roll-up cycle-by cycle-past ride-by ride-past stop-by drop-by hop-on reach",
+    "walk-in walk-into walk-by walk-past walk-up walk-through walk-along run-in run-into run-by run-past run-up drive-in "
+    "drive-up drive-by drive-past drive-into drive-along pull-in pull-into pull-up step-in step-into step-up go-in go-into go-by "
+    "go-past get-here get-in get-home get-into get-on get-back be-here fly-in fly-by fly-past pass jump-on jump-in climb-on climb-in "
+    "sneak-in wander-in wander-by barge-in move-in roll-up cycle-by cycle-past ride-by ride-past stop-by drop-by "
+    "hop-on reach cross",
     ChangeKind.LEAVES: "leave disappear vanish exit depart go-away go-out go-off go go-home get-out get-off walk-out walk-away "
     "walk-off run-away run-off run-out drive-off drive-away drive-out pull-out pull-away move-out step-out step-away fly-away "
     "fly-off wander-off head-out head-off clear-out sail-away cycle-off ride-off escape",
-    ChangeKind.MOVES: "move shift slide roll fall budge stir topple wobble tip-over knock-over fall-over fall-down walk run drive "
-    "walk-around run-around move-around fly nudge push relocate displace",
+    ChangeKind.MOVES: "move shift slide roll fall budge stir topple wobble tip-over knock-over fall-over fall-down walk run "
+    "drive walk-around run-around move-around fly nudge push relocate displace",
     ChangeKind.PUT: "put place set lay drop drop-off put-down set-down lay-down put-back leave-behind leave-on deliver deposit "
     "bring stack rest dump throw-away drop-down place-down",
     ChangeKind.TAKEN: "take pick-up pick remove grab steal lift take-away take-off take-back collect snatch swipe nick pinch "
@@ -70,14 +76,17 @@ _IRREGULAR = {
     "flown": "fly", "laid": "lay", "brought": "bring", "shown": "show", "got": "get", "gotten": "get", "is": "be", "are": "be",
     "was": "be", "were": "be", "been": "be", "being": "be", "am": "be", "has": "have", "had": "have", "having": "have",
     "does": "do", "did": "do", "done": "do", "doing": "do", "saw": "see", "seen": "see", "said": "say", "says": "say",
-    "written": "write", "wrote": "write", "rode": "ride", "ridden": "ride", "threw": "throw", "thrown": "throw", "swept": "sweep",
-    "sat": "sit", "stood": "stand", "lying": "lie", "lain": "lie", "held": "hold", "ate": "eat", "eaten": "eat", "slept": "sleep",
+    "written": "write", "wrote": "write", "rode": "ride", "ridden": "ride", "threw": "throw", "thrown": "throw",
+    "sat": "sit", "stood": "stand", "lying": "lie", "lain": "lie", "held": "hold", "ate": "eat", "eaten": "eat",
+    "slept": "sleep", "swept": "sweep",
     "spoke": "speak", "rang": "ring", "lit": "light", "hid": "hide", "hit": "hit", "cut": "cut", "put": "put", "set": "set",
     "read": "read", "dying": "die", "goes": "go", "happening": "happen", "wearing": "wear", "wore": "wear", "worn": "wear",
     "broke": "break", "broken": "break", "caught": "catch", "fought": "fight", "hung": "hang", "hidden": "hide", "woke": "wake",
     "drank": "drink", "sang": "sing", "swam": "swim", "built": "build", "spilt": "spill", "began": "begin", "begun": "begin",
 }  # fmt: skip
-PARTICIPLES = set("taken stolen put placed set laid dropped left delivered removed moved grabbed lifted picked collected".split())
+PARTICIPLES = set(
+    "taken stolen put placed set laid dropped left delivered removed moved grabbed lifted picked collected".split()
+)
 _PARTICIPLE_ENDING = re.compile(r"(ed|en|wn|ung)$")
 
 
@@ -164,7 +173,7 @@ def plural(noun: str) -> str:
     for many, one in _PLURALS.items():
         if noun == one:
             return many
-    if noun in ("scissors", "skis", "sheep", "deer", "fish") or noun.endswith("s") and not noun.endswith(("ss", "us")):
+    if noun in ("scissors", "skis", "sheep", "deer", "fish") or (noun.endswith("s") and not noun.endswith(("ss", "us"))):
         return noun
     if noun.endswith(("s", "x", "z", "ch", "sh")):
         return noun + "es"
@@ -186,5 +195,6 @@ CHANGES = set("change happen occur switch cut".split())
 AUXILIARIES = set("be have do get will start begin try would can could may might shall should".split())
 _KNOWN = (
     {part for name in VERBS for part in name.split("-")[:1]}
-    | SEES | READS | CHANGES | AUXILIARIES | {"write", "exceed", "describe", "report", "announce", "tell", "look", "want", "need"}
+    | SEES | READS | CHANGES | AUXILIARIES
+    | {"write", "exceed", "describe", "report", "announce", "tell", "look", "want", "need"}
 )  # fmt: skip
