@@ -1,0 +1,121 @@
+"""Taking named members out of an archive: wheel, npm package or Debian package. Nothing else is written, nothing is run."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from serval.refusal import Refusal
+from serval.weights.manifest import Part
+
+MAX_TREE_FILES, MAX_TREE_BYTES = 20_000, 2 << 30
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, KeyError, OSError)
+
+
+def extract(part: Part, archive: Path, out: Path) -> None:
+    """Write the part's files, each of at most the size the manifest gives, and its tree, into ``out``.
+
+    Raises:
+        Refusal: a member is missing, too large or unsafe, or the archive is damaged.
+    """
+    try:
+        if archive.suffix == ".whl":
+            _from_zip(part, archive, out)
+        else:
+            with _opened_tar(archive) as tar:
+                _from_tar(part, tar, out)
+    except _DAMAGED:
+        raise _refused(part, "its archive is damaged or lacks a file") from None
+
+
+def _from_zip(part: Part, archive: Path, out: Path) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        for wanted in part.files:
+            with zipped.open(wanted.member) as source:
+                _copy(part, source, out / wanted.name, wanted.bytes, unpack=_packed(wanted.member, wanted.name))
+
+
+@contextmanager
+def _opened_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    if archive.suffix != ".deb":
+        with tarfile.open(archive, "r|gz") as tar:
+            yield tar
+        return
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as unpacker:
+        assert unpacker.stdout is not None
+        try:
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
+                yield tar
+        finally:
+            unpacker.kill()
+
+
+def _from_tar(part: Part, tar: tarfile.TarFile, out: Path) -> None:
+    """One pass over the stream: members come in their own order."""
+    wanted = {each.member: each for each in part.files}
+    count = size = 0
+    for member in tar:
+        name = member.name.removeprefix("./")
+        if not member.isreg():
+            continue
+        source = tar.extractfile(member)
+        assert source is not None
+        if name in wanted:
+            each = wanted.pop(name)
+            _copy(part, source, out / each.name, each.bytes, unpack=_packed(each.member, each.name))
+        if part.tree and name.startswith(f"{part.tree}/"):
+            count, size = count + 1, size + member.size
+            if count > MAX_TREE_FILES or size > MAX_TREE_BYTES:
+                raise _refused(part, "its archive holds more than it should")
+            inside = PurePosixPath(name).relative_to(part.tree)
+            if ".." in inside.parts or inside.is_absolute():
+                raise _refused(part, "its archive holds a name that leads elsewhere")
+            path = out / "tree" / inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(part, source, path, member.size, unpack=False)
+        if not wanted and not part.tree:
+            return
+    if wanted:
+        raise _refused(part, f"its archive lacks {next(iter(wanted))}")
+
+
+def _packed(member: str, name: str) -> bool:
+    return member.endswith(".gz") and not name.endswith(".gz")
+
+
+def _copy(part: Part, source: IO[bytes], path: Path, size: int, *, unpack: bool) -> None:
+    """Copy exactly ``size`` bytes; one more would be a bomb or another file."""
+    stream: IO[bytes] = gzip.GzipFile(fileobj=source) if unpack else source  # type: ignore[assignment]
+    left = size
+    with path.open("wb") as target:
+        while block := stream.read(min(1 << 20, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise _refused(part, f"its file {path.name} is larger than it should be")
+            target.write(block)
+    if left:
+        raise _refused(part, f"its file {path.name} is shorter than it should be")
+
+
+def _refused(part: Part, why: str) -> Refusal:
+    return Refusal(f"part {part.name}", why, f"run: serval weights fetch {part.name}")
+
+
+def room_for(part: Part, folder: Path) -> None:
+    """Refuse when the disk cannot hold the part: its archive, its files, and what they are converted to."""
+    needed = part.archive_bytes + 4 * sum(each.bytes for each in part.files) + (2 * part.archive_bytes if part.tree else 0)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        why = f"{free / 1e6:,.0f} MB are free in {folder}, and about {needed / 1e6:,.0f} MB are needed"
+        raise Refusal(f"part {part.name}", why, "make room, or set SERVAL_CACHE to a folder on another disk")
