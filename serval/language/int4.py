@@ -24,6 +24,7 @@ GROUP = 32  # numbers that share a scale and a least value
 _RESCORED = 256  # likeliest tokens whose logits are computed anew from exact rows
 _BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half bytes
 _FIRST = 256  # tokens of room to begin with
+_ROWS = 4096  # of a matrix quantized at a time, so that no whole copy of it is made in float32
 
 _matmul = torch.ops.aten._weight_int4pack_mm_for_cpu.default
 
@@ -45,11 +46,8 @@ class Matrix:
     @classmethod
     def quantize(cls, values: Tensor) -> Matrix:
         """The nearest of 16 even levels between the least and the greatest number of each group."""
-        groups = values.float().view(values.shape[0], -1, GROUP)
-        least, most = groups.aminmax(dim=-1)
-        step = (most - least).clamp_min(1e-12) / 15
-        levels = ((groups - least[..., None]) / step[..., None]).round_().clamp_(0, 15)
-        return cls.pack(levels.view_as(values), step, least)
+        parts = [_nearest_levels(some.float()) for some in torch.split(values, _ROWS)]
+        return cls.pack(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def __call__(self, states: Tensor) -> Tensor:
         """``states`` (any, columns) bfloat16 to (any, rows) bfloat16."""
@@ -174,6 +172,15 @@ class Int4Session:
         likeliest = logits.topk(_RESCORED).indices
         logits[likeliest] = torch.mv(self._model.head_rows[likeliest].float(), normed[0].float())
         return logits
+
+
+def _nearest_levels(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels uint8 of ``values``' shape, steps and least values of every group in it."""
+    groups = values.view(values.shape[0], -1, GROUP)
+    least, most = groups.aminmax(dim=-1)
+    step = (most - least).clamp_min_(1e-12).div_(15)
+    levels = groups.sub(least[..., None]).div_(step[..., None]).round_().clamp_(0, 15)
+    return levels.to(torch.uint8).view_as(values), step, least
 
 
 def _layer(source: GGUFFile, config: LlamaConfig, index: int) -> Int4Layer:
