@@ -17,11 +17,12 @@ from serval.encoders.percept import TextLine
 from serval.media.box import Box
 from serval.weights import locate
 
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of the detector's input, whose channels are blue, green, red:
+_STD = np.array([0.229, 0.224, 0.225], np.float32)  # with -1..1 instead it reads flat print, but no blurred sign
 _COARSE = 32  # the detector's coarsest stride: its input is a multiple of it
-_MEAN, _STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 _INK = 0.3  # probability from which a pixel of the detector's map is text
 _SURE = 0.5  # mean probability from which a blob is a line
-_GROW = 1.6  # lines are trained shrunk; a blob grows by this times its area over its outline
+_GROW = 1.3  # the map shows lines shrunk: a blob grows by this times its area over its outline. More loses spaces
 _HEIGHT = 48  # of the recogniser's input
 _LONGEST = 40  # width of the recogniser's input in heights: about 100 letters
 _SMALLEST = 3  # pixels of the detector's map; less is a speck
@@ -92,8 +93,7 @@ class TextReader:
         scale = min(longest / max(height, width), 2.0)
         w, h = (max(_COARSE, round(side * scale / _COARSE) * _COARSE) for side in (width, height))
         seen = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-        values = (seen[..., ::-1].astype(np.float32) / 255.0 - _MEAN) / _STD  # trained on BGR with these very numbers
-        (found,) = self._detector.run(None, {"x": np.ascontiguousarray(values.transpose(2, 0, 1))[None]})
+        (found,) = self._detector.run(None, {"x": _input((seen[..., ::-1] / np.float32(255.0) - _MEAN) / _STD)})
         ink: NDArray[np.float32] = found[0, 0]
         blobs = cv2.dilate((ink > _INK).astype(np.uint8), np.ones((2, 2), np.uint8))
         outlines, _ = cv2.findContours(blobs, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
@@ -115,11 +115,15 @@ class TextReader:
         height, width = rgb.shape[:2]
         wide = int(np.clip(round(width * _HEIGHT / height), _HEIGHT // 2, _HEIGHT * _LONGEST))
         line = cv2.resize(rgb, (wide, _HEIGHT), interpolation=cv2.INTER_AREA if height > _HEIGHT else cv2.INTER_CUBIC)
-        values = line[..., ::-1].astype(np.float32) / 127.5 - 1.0
-        (steps,) = self._recogniser.run(None, {"x": np.ascontiguousarray(values.transpose(2, 0, 1))[None]})
+        (steps,) = self._recogniser.run(None, {"x": _input(line[..., ::-1] / np.float32(127.5) - np.float32(1.0))})
         best, sure = steps[0].argmax(1), steps[0].max(1)
         new = (best != 0) & (np.diff(best, prepend=0) != 0)
         return "".join(self._letters[k] for k in best[new]), float(sure[new].mean()) if new.any() else 0.0
+
+
+def _input(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``[height, width, 3]`` as the networks' ``[1, 3, height, width]``."""
+    return np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)[None]
 
 
 def _mean_inside(ink: NDArray[np.float32], corners: NDArray[np.float32]) -> float:
