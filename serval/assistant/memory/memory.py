@@ -10,7 +10,7 @@ import logging
 import sys
 import threading
 from bisect import insort
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -90,9 +90,9 @@ class Memory:
         self.limits = {layer: int(megabytes * (1 << 20) * share) for layer, share in SHARES.items()}
         self.evicted: Counter[Layer] = Counter()  # how many things each layer let go so far
         self._recent_seconds, self._on_evict = recent_seconds, on_evict
-        self._recent: dict[tuple[str, int, str], Picture] = {}  # in the order they came, as all of these
-        self._keyframes: dict[tuple[str, int, str], Keyframe] = {}
-        self._events: dict[str, _Entry] = {}
+        self._recent: OrderedDict[tuple[str, int, str], Picture] = OrderedDict()  # in the order they came, as all of these
+        self._keyframes: OrderedDict[tuple[str, int, str], Keyframe] = OrderedDict()  # a dict slows down when its first go
+        self._events: OrderedDict[str, _Entry] = OrderedDict()
         self._notes: dict[str, list[Note]] = {}  # by source, each in the order of time
         self._sizes = dict.fromkeys(Layer, 0)
         self._lock = threading.RLock()

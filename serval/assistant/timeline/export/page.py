@@ -7,9 +7,10 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
@@ -80,19 +81,10 @@ def page(
         megabytes: of pictures at most; those of later events are left out, and the page says so.
         entries: at most so many events; later ones are left out, and the page says so.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else one_line(value),
-    )
-    environment.filters["clock"] = clock
     style = (Path(__file__).parent / "page.css").read_text()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     total = timeline.count(source=source)
-    yield from environment.get_template("page.html").generate(
+    yield from _template().generate(
         name=Path(timeline.name).parent.name or timeline.name,
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=digest,
@@ -109,6 +101,20 @@ def page(
         cards=_cards(timeline, recording, source, int(megabytes * (1 << 20)), entries),
         kinds=EventKind,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) or not isinstance(value, str) else one_line(value),
+    )
+    environment.filters["clock"] = clock
+    return environment.get_template("page.html")
 
 
 def _cards(timeline: Timeline, recording: Recording | None, source: str | None, room: int, entries: int) -> Iterator[Card]:
