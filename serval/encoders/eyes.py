@@ -21,13 +21,26 @@ from serval.weights import locate, model_id
 log = logging.getLogger(__name__)
 
 Seen = TypeVar("Seen")
+PARTS = {"objects": "nanodet", "tags": "lite0", "hands": "mediapipe", "faces": "mediapipe", "text": "rapidocr"}
+
+
+def available() -> Looks:
+    """What could be seen with the parts on this machine."""
+
+    def here(ability: str) -> bool:
+        try:
+            locate(PARTS[ability])
+        except Refusal:
+            return False
+        return True
+
+    return Looks(detect=here("objects"), features=here("tags"), hands=here("hands"), faces=here("faces"), text=here("text"))
 
 
 @dataclass
 class Encoder:
-    """One ability: the part it needs, how it is opened, and the lock that lets one thread at a time use it."""
+    """One ability: how it is opened, and the lock that lets one thread at a time use it."""
 
-    part: str
     open: Callable[[int], Any]
     lock: Lock = field(default_factory=Lock)
     loaded: Any = None
@@ -63,11 +76,11 @@ class Eyes:
         """
         return cls(
             {
-                "objects": Encoder("nanodet", _nanodet),
-                "tags": Encoder("lite0", _lite0),
-                "hands": Encoder("mediapipe", _hands),
-                "faces": Encoder("mediapipe", _faces),
-                "text": Encoder("rapidocr", _text),
+                "objects": Encoder(_nanodet),
+                "tags": Encoder(_lite0),
+                "hands": Encoder(_hands),
+                "faces": Encoder(_faces),
+                "text": Encoder(_text),
             },
             looks,
             threads,
@@ -149,7 +162,7 @@ class Eyes:
 
     def _account(self, ability: str) -> None:
         """Name the part behind an ability, or say why it is off."""
-        part = self._encoders[ability].part
+        part = PARTS[ability]
         try:
             locate(part)
         except Refusal as refusal:
