@@ -96,6 +96,7 @@ class _Checker:
             rested += fitting
             return
         unused = [fact for fact in fitting if not named.fresh or id(fact) not in self.told]
+        unused.sort(key=lambda fact: bool(fact.place) and not claim.places)  # what has a place may be told of with it later
         options = [[fact] for fact in unused] + ([unused] if len(unused) > 1 else [])
         counted = [option for option in options if _holds(named, sum(fact.count or 0 for fact in option))]
         if not counted:

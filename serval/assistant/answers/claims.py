@@ -104,9 +104,10 @@ def _piece(tokens: Sequence[Token]) -> _Piece:
     for token in tokens:
         if token.item is Item.NOUN:
             low, high = token.low, token.high
-            if number is not None:
-                low, high = (max(low, number.low), min(high, number.high)) if number.low else (0, 0)
-                low, high = (low, high) if low <= high else (number.low, number.high)
+            if number is not None and number.words == "some":  # "some people", and "some broccoli" however much
+                low, high = low, ANY
+            elif number is not None:
+                low, high = _both(number, token)
             name(token.value, number, low, high)
             number = None
             continue
@@ -146,6 +147,12 @@ def _piece(tokens: Sequence[Token]) -> _Piece:
     if piece.be and not piece.action:
         piece.action = "exist"
     return piece
+
+
+def _both(number: Token, noun: Token) -> tuple[int, int]:
+    """What "two" and "people" can stand for together; the number wins where they disagree ("two person")."""
+    low, high = max(number.low, noun.low), min(number.high, noun.high)
+    return (low, high) if low <= high else (number.low, number.high)
 
 
 def _clause(pieces: list[_Piece], out: list[Claim], problems: list[str]) -> None:

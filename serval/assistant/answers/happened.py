@@ -21,7 +21,7 @@ def happened(because: tuple[Change, ...], view: View, frame_sha: str, seen: list
     groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         if change.kind is not ChangeKind.TEXT:
-            groups.setdefault((change.kind, change.label, change.side, change.heading, change.on), []).append(change)
+            groups.setdefault((change.kind, change.label, change.side, change.heading, _rest(change)), []).append(change)
     facts: list[Fact] = []
     for group in groups.values():
         facts.append(_change(group, view, frame_sha))
@@ -60,7 +60,7 @@ def _change(group: list[Change], view: View, frame_sha: str) -> Fact:
         count=many if first.label else None,
         action=str(first.kind),
         place=_where(group),
-        object=first.on,
+        object=_rest(first),
         time=group[-1].time,
         score=min(1.0, max(0.0, min(each.score for each in group))),
         evidence=tuple(_evidence(each, each.box, first.label, view, frame_sha) for each in group),
@@ -78,10 +78,16 @@ def _where(group: list[Change]) -> str:
         return HEADINGS.get(first.heading, "")
     if first.kind in (ChangeKind.CROWD, ChangeKind.SCENE):
         return ""
-    if first.on:
-        return f"{'from' if first.kind is ChangeKind.TAKEN else 'on'} the {plain(first.on)}"
+    if rest := _rest(first):
+        return f"{'from' if first.kind is ChangeKind.TAKEN else 'on'} the {plain(rest)}"
     zones = {place(each.box) for each in group if each.box}
     return zones.pop() if len(zones) == 1 and all(each.box for each in group) else ""
+
+
+def _rest(change: Change) -> str:
+    """What it rests on or rested on, where that is worth a word: not of what came in from a side, left or moved."""
+    inside = change.kind in HANDLED or (change.kind is ChangeKind.APPEARS and change.side not in SIDES)
+    return change.on if inside and change.on != change.label else ""
 
 
 def _evidence(change: Change, box: Box | None, label: str, view: View, frame_sha: str) -> Evidence:

@@ -43,7 +43,7 @@ class Token:
 
 ANY = 10**6
 _SYNONYMS = {  # besides the everyday word of `words.plain`
-    "couch": "settee", "tv": "television", "cell phone": "mobile phone|cellphone", "airplane": "aeroplane", "bicycle": "bike",
+    "couch": "settee", "tv": "television|television set", "cell phone": "mobile phone|cellphone", "airplane": "aeroplane|plane", "bicycle": "bike",
     "refrigerator": "fridge", "donut": "doughnut", "teddy bear": "teddy", "remote": "remote control", "mouse": "computer mouse",
     "cab": "taxi",
 }  # fmt: skip
@@ -183,7 +183,7 @@ def nouns(facts: Sequence[Fact]) -> dict[str, Token]:
     labels = {each for fact in facts for each in (fact.subject, fact.object) if each} | {"person"}
     for label in sorted(labels):
         for one in dict.fromkeys((label.casefold(), plain(label).casefold(), *_SYNONYMS.get(label, "").split("|"))):
-            if not one:
+            if not one or (one in labels and one != label):  # another thing's own name
                 continue
             many = plural(one)
             table[one] = Token(Item.NOUN, "", label, 1, 1 if many != one else ANY)
@@ -203,7 +203,7 @@ def nouns(facts: Sequence[Fact]) -> dict[str, Token]:
                     table |= {
                         f"{each} {article} {name}": Token(Item.PLACE, "", f"from {fact.object}") for each in ("from", "off")
                     }
-    return table
+    return {" ".join(_pieces(words)): token for words, token in table.items()}
 
 
 _QUOTED = re.compile(r"“([^“”]*)”|\"([^\"]*)\"|‘([^‘’]*)’(?!\w)|(?<!\w)'([^']*)'(?!\w)")
@@ -219,7 +219,7 @@ def read(text: str, facts: Sequence[Fact]) -> tuple[list[Token], list[str]]:
         return f" \x00{len(quotes) - 1}\x00 "
 
     marked = _QUOTED.sub(keep, text.replace("\x00", " ")).casefold().replace("’", "'")
-    words = [word for found in _PIECE.findall(marked) for word in _opened(found)]
+    words = _pieces(marked)
     table = FIXED | nouns(facts)
     longest = max(len(phrase.split()) for phrase in table) + 1
     items, unknown, at = [], [], 0
@@ -243,6 +243,10 @@ def read(text: str, facts: Sequence[Fact]) -> tuple[list[Token], list[str]]:
                 unknown.append(word)
         at += 1
     return items, unknown
+
+
+def _pieces(text: str) -> list[str]:
+    return [word for found in _PIECE.findall(text) for word in _opened(found)]
 
 
 def _opened(word: str) -> list[str]:

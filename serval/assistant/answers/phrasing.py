@@ -143,12 +143,13 @@ class _Voice:
                 other for other in kept if (other.action, other.place) == (fact.action, fact.place) and fact.action != "crowd"
             ]
             elsewhere = [other for other in kept if (other.action, other.subject) == (fact.action, fact.subject)]
+            elsewhere = [other for other in elsewhere if other.place and fact.place]
             together = [fact, *alike[:2]] if not elsewhere else [fact, *elsewhere[:1]]
             kept = [other for other in kept if other not in together]
             if fact.action == "crowd":
                 clauses.append(self.crowd(fact))
             elif elsewhere:
-                clauses.append(f"{self.moved([fact])} and {number(elsewhere[0].count or 1)} {elsewhere[0].place}".rstrip())
+                clauses.append(f"{self.moved([fact])} and {number(elsewhere[0].count or 1)} {elsewhere[0].place}")
             else:
                 clauses.append(self.moved(together))
             before = fact if fact.action == "appears" and not alike and not elsewhere else None

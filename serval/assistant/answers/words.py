@@ -17,14 +17,13 @@ PLAIN = {
     "potted plant": "plant",
     "cell phone": "phone",
     "sports ball": "ball",
-    "tv": "screen",
+    "tv": "TV",
     "couch": "sofa",
-    "airplane": "plane",
     "motorcycle": "motorbike",
     "hair drier": "hair dryer",
 }
 _MASS = {"broccoli", "food", "text"}  # neither "a broccoli" nor "two broccolis"
-_PAIRS = {"scissors", "skis"}
+_PAIRS = {"scissors", "skis", "sunglasses", "binoculars", "swimming trunks"}
 _VOWEL_SOUND = set("aeiou")
 _A_DESPITE_VOWEL = ("uni", "use", "one", "eur", "uke")
 _AN_DESPITE_CONSONANT = ("hour", "honest", "heir")

@@ -164,3 +164,9 @@ def test_whatever_happens_every_claim_stands_in_the_facts(make, data, seed):
     assert check(said, facts) == [], said
     assert said.endswith(".") and said.splitlines() == [said] and 5 < len(said) < 600
     assert said[0].isupper() or said[0] in "“"
+
+
+@pytest.mark.parametrize("tag", IMAGENET)
+def test_every_tag_can_be_said(make, tag):
+    facts = make.moment(target=Target.SCENE, tags={tag: 0.9})
+    assert check(phrase(facts), facts) == []
