@@ -27,7 +27,7 @@ def tiny_reference(folder: Path, **changes: object) -> LlamaForCausalLM:
     sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 256, "tie_word_embeddings": True, "rms_norm_eps": 1e-5}
     model = LlamaForCausalLM(ReferenceConfig(**(sizes | changes))).eval()
     for parameter in model.parameters():  # transformers starts so small that mistakes would hide
-        torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim > 1 else 1.0)
+        torch.nn.init.normal_(parameter, std=0.15 if parameter.ndim > 1 else 1.0)
     model.save_pretrained(folder)
     return model
 

@@ -55,7 +55,8 @@ def test_any_way_of_cutting_a_sequence_gives_the_logits_of_one_pass(tiny, cuts, 
     cache = tiny.decoder.new_cache(30, batch)
     edges = [0, *sorted(cuts), 30]
     pieces = [tiny.decoder(ids[:, start:end], cache) for start, end in pairwise(edges)]
-    torch.testing.assert_close(torch.cat(pieces, dim=1), tiny.decoder(ids), atol=1e-5, rtol=1e-5)
+    # Other lengths go through other kernels, which round in another order.
+    torch.testing.assert_close(torch.cat(pieces, dim=1), tiny.decoder(ids), atol=3e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
