@@ -40,3 +40,17 @@ class Picture:
         made = cls(frame.source, frame.index, frame.time, frame.sha256, image.width, image.height, file.getvalue())
         _made[frame] = made
         return made
+
+    def open(self) -> Image.Image:
+        """The picture in RGB.
+
+        Raises:
+            ValueError: the JPEG is damaged, or larger than it says.
+        """
+        try:
+            with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
+                if image.size != (self.width, self.height) or max(image.size) > SIDE:
+                    raise ValueError("the JPEG is not of the size it is said to be")
+                return image.convert("RGB")
+        except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ValueError("the JPEG is damaged") from error

@@ -1,5 +1,6 @@
 """Pictures with a square that moves, watched by a detector that knows where it is."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -235,6 +236,14 @@ class TestExport:
         timeline.add(spoken(8.0, "The end."))
         annotated_video(timeline, recording, folder / "out.mp4")
         assert [captioned(each.rgb) for each in pictures(folder / "out.mp4")[-2:]] == [True, False]
+
+    def test_a_damaged_picture_is_refused_in_one_line(self, run):
+        timeline, recording, folder = run
+        with sqlite3.connect(folder / "recording.sqlite") as other:
+            other.execute("UPDATE pictures SET jpeg = substr(jpeg, 1, 300) WHERE time = 2.0")
+        with pytest.raises(Refusal, match=r"the picture of door at 0:02\.0 is damaged; name the file"):
+            annotated_video(timeline, recording, folder / "out.mp4")
+        assert not (folder / "out.mp4").exists()
 
     def test_one_source_must_be_named_when_there_are_several(self, run):
         timeline, recording, folder = run

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import re
+import sqlite3
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -190,6 +191,16 @@ def test_a_large_picture_is_made_smaller_and_the_rest_is_left_out_and_said_so(tm
     assert 1 <= pictures < 6
     assert small.text.count("(1 picture not shown)") == 6 - pictures
     assert bare.text.count("(1 picture not shown)") == 6
+
+
+def test_a_damaged_picture_counts_as_missing(tmp_path):
+    made(tmp_path, "cup")
+    with sqlite3.connect(tmp_path / "recording.sqlite") as other:
+        other.execute("UPDATE pictures SET jpeg = substr(jpeg, 1, 300)")
+    with Timeline.open(tmp_path) as timeline, Recording.open(tmp_path) as recording:
+        outline = Outline("".join(page(timeline, recording)))
+    assert "(1 picture not shown)" in outline.text
+    assert not [tag for tag, _ in outline.tags if tag == "img"]
 
 
 def test_an_empty_run_has_a_page_that_says_so(tmp_path):

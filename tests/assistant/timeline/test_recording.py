@@ -233,3 +233,14 @@ def test_a_timeline_is_no_recording(tmp_path):
     (tmp_path / "timeline.sqlite").rename(tmp_path / "recording.sqlite")
     with pytest.raises(Refusal, match=r"tables are missing|not written by Serval"):
         Recording.open(tmp_path, write=False)
+
+
+@pytest.mark.parametrize("size", [(1281, 10), (10, 1281), (12, 10)])
+def test_a_picture_is_opened_only_when_it_is_of_the_size_it_is_said_to_be(size):
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "JPEG")
+    said = (10, 10) if size == (12, 10) else size
+    with pytest.raises(ValueError, match="size"):
+        Picture("door", 0, 0.0, "ab", *said, file.getvalue()).open()
+    with pytest.raises(ValueError, match="damaged"):
+        Picture("door", 0, 0.0, "ab", *said, b"not a picture").open()

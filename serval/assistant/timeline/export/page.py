@@ -124,7 +124,10 @@ def _cards(timeline: Timeline, recording: Recording | None, source: str | None, 
         for frame in frames[:SHOWN]:
             picture = recording.picture_named(frame) if recording and room > 0 else None
             if picture is not None:
-                shot = _shot(picture, [each for each in event.evidence if each.frame == frame])
+                try:
+                    shot = _shot(picture, [each for each in event.evidence if each.frame == frame])
+                except ValueError:  # damaged: it counts as missing
+                    continue
                 room -= len(shot.data)
                 shots.append(shot)
         spoken = event.kind in SPOKEN
@@ -139,10 +142,10 @@ def _frames(event: Event) -> list[str]:
 
 
 def _shot(picture: Picture, evidence: Iterable[Evidence]) -> Shot:
-    """The picture made small enough, with a box for each thing seen in it; the last word on equal boxes wins."""
+    """The picture made small enough, with a box for each thing seen in it; `ValueError` when it is damaged."""
+    image = picture.open()
     jpeg, width, height = picture.jpeg, picture.width, picture.height
     if max(width, height) > SIDE:
-        image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         file = io.BytesIO()
         image.save(file, "JPEG", quality=82)

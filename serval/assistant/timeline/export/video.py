@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from serval.assistant.event import Event
 from serval.assistant.timeline.export.annotated_video import RATE
 from serval.assistant.timeline.export.annotator import Annotator
 from serval.assistant.timeline.export.cues import SPOKEN
 from serval.assistant.timeline.export.motion import Motion, views
-from serval.assistant.timeline.plain import one_line
+from serval.assistant.timeline.plain import clock, one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import Timeline
 from serval.media.open_video import open_video
@@ -77,8 +75,12 @@ def _recorded(recording: Recording, source: str) -> Pictures:
     for picture in recording.pictures(source=source):
         if picture.time > last:  # a picture that was looked at again comes once
             last = picture.time
-            with Image.open(io.BytesIO(picture.jpeg), formats=("JPEG",)) as image:
-                yield picture.time, np.asarray(image.convert("RGB"))
+            try:
+                rgb = np.asarray(picture.open())
+            except ValueError:
+                why = f"the picture of {one_line(source)} at {clock(last)} is damaged"
+                raise Refusal(recording.name, why, "name the file that was watched with --video") from None
+            yield last, rgb
 
 
 def _write(pictures: Pictures, motion: Motion, spoken: Iterator[Event], out: Path, video: Path | None) -> int:
