@@ -1,0 +1,197 @@
+"""Several sources on one clock, as one stream of pictures and notes; what cannot be used in time is dropped and counted."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serval.media.frame import Frame
+from serval.refusal import Refusal
+from serval.sources.clock import Clock
+from serval.sources.source import NoteKind, Source, SourceNote
+
+log = logging.getLogger(__name__)
+
+Pace = Literal["realtime", "fast"]
+STALE = 2.0  # seconds after which a picture is no longer "now"
+TELL = 10.0  # seconds between two notes about dropped pictures
+_NOTES = 64  # notes of one source that may wait
+_EARLY = 1e-6
+
+
+@dataclass
+class _Lane:
+    """Between one source's reader and the watch: the newest picture, and the notes before it."""
+
+    source: Source
+    picture: Frame | None = None
+    notes: deque[SourceNote] = field(default_factory=lambda: deque(maxlen=_NOTES))
+    drops: Counter[str] = field(default_factory=Counter)  # since the last note about them
+    done: bool = False
+    error: Refusal | None = None
+
+
+class Feed:
+    """Pictures at ``fps`` from each source, merged by time.
+
+    ``fast`` reads stored sources one after the other's time, as fast as they are used: nothing is dropped, every run is alike.
+    ``realtime`` gives each source a reader of its own and one place for its newest picture. A picture that is replaced there
+    was dropped because the watch was busy; one that is older than 2 s when its turn comes, because it is late.
+
+    Attributes:
+        drops: source -> reason -> pictures that came and could not be used.
+        thinned: source -> pictures left out because ``fps`` is lower than the source's.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, pace: Pace, fps: float, clock: Clock) -> None:
+        if pace == "fast" and any(source.live for source in sources):
+            raise Refusal("--pace fast", "a live source comes at its own pace", "leave it out, or say --pace realtime")
+        self._sources, self._pace, self._fps, self._clock = sources, pace, fps, clock
+        self._stop, self._changed = threading.Event(), threading.Condition()
+        self._lanes = [_Lane(source) for source in sources]
+        self.drops: dict[str, Counter[str]] = {source.name: Counter() for source in sources}
+        self.thinned: Counter[str] = Counter()
+        self._told = 0.0
+
+    def items(self) -> Iterator[Frame | SourceNote]:
+        """Everything in the order of time; once.
+
+        Raises:
+            Refusal: a source turns out to be nothing that can be watched.
+        """
+        return self._fast() if self._pace == "fast" else self._realtime()
+
+    def close(self) -> None:
+        """End `items` soon. May be called from another thread, and more than once."""
+        self._stop.set()
+        for source in self._sources:
+            source.close()
+        with self._changed:
+            self._changed.notify_all()
+
+    # -- fast -----------------------------------------------------------------------------------------------------
+
+    def _fast(self) -> Iterator[Frame | SourceNote]:
+        streams = [self._thin(source) for source in self._sources]
+        for item in heapq.merge(*streams, key=lambda each: each.time):
+            if self._stop.is_set():
+                return
+            yield item
+
+    def _thin(self, source: Source) -> Iterator[Frame | SourceNote]:
+        """The first picture at or after each tick."""
+        due = 0.0
+        for item in source.items():
+            if isinstance(item, Frame):
+                if item.time + _EARLY < due:
+                    self.thinned[source.name] += 1
+                    continue
+                # Ticks stay on their grid, so that the rate is kept on average; a gap is not made up for.
+                due = max(due + 1.0 / self._fps, item.time - 0.5 / self._fps)
+            yield item
+
+    # -- real time ------------------------------------------------------------------------------------------------
+
+    def _realtime(self) -> Iterator[Frame | SourceNote]:
+        readers = [
+            threading.Thread(target=self._read, args=(lane,), name=f"serval-{lane.source.name}", daemon=True)
+            for lane in self._lanes
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(self._is_due, timeout=1.0)
+                    if self._stop.is_set():
+                        return
+                    items, error = self._take()
+                    finished = all(lane.done and not _ready(lane) for lane in self._lanes)
+                yield from items
+                yield from self._tell_drops(final=finished)
+                if error is not None:
+                    raise error
+                if finished:
+                    return
+        finally:
+            self.close()
+            for reader in readers:
+                reader.join(5.0)
+
+    def _is_due(self) -> bool:
+        return self._stop.is_set() or any(map(_ready, self._lanes)) or all(lane.done for lane in self._lanes)
+
+    def _take(self) -> tuple[list[Frame | SourceNote], Refusal | None]:
+        """What is ready now, oldest first, one picture of each source at most."""
+        items: list[Frame | SourceNote] = []
+        error: Refusal | None = None
+        now = self._clock.now()
+        for lane in self._lanes:
+            while lane.notes:
+                items.append(lane.notes.popleft())
+            picture, lane.picture = lane.picture, None
+            if picture is not None and now - picture.time > STALE:
+                self._drop(lane, "late")
+            elif picture is not None:
+                items.append(picture)
+            error, lane.error = error or lane.error, None
+        return sorted(items, key=lambda each: each.time), error
+
+    def _read(self, lane: _Lane) -> None:
+        try:
+            for item in self._thin(lane.source):
+                if not lane.source.live and self._clock.sleep(item.time - self._clock.now(), self._stop):
+                    return
+                with self._changed:
+                    if isinstance(item, SourceNote):
+                        lane.notes.append(item)
+                    else:
+                        if lane.picture is not None:
+                            self._drop(lane, "busy")
+                        lane.picture = item
+                    self._changed.notify_all()
+                if self._stop.is_set():
+                    return
+        except Refusal as refusal:
+            lane.error = refusal
+        except Exception:  # a reader that fails must not leave the watch waiting for it
+            log.exception("reading %s failed", lane.source.name)
+            lane.notes.append(
+                _note(lane, NoteKind.BROKEN, self._clock.now(), f"{lane.source.name} cannot be read any further", {})
+            )
+        finally:
+            with self._changed:
+                lane.done = True
+                self._changed.notify_all()
+
+    def _drop(self, lane: _Lane, reason: str) -> None:
+        lane.drops[reason] += 1
+        self.drops[lane.source.name][reason] += 1
+
+    def _tell_drops(self, final: bool) -> Iterator[SourceNote]:
+        now = self._clock.now()
+        if not final and now - self._told < TELL:
+            return
+        with self._changed:
+            counts = [(lane, dict(lane.drops)) for lane in self._lanes if lane.drops]
+            for lane, _ in counts:
+                lane.drops.clear()
+        if counts:
+            self._told = now
+        for lane, drops in counts:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(drops.items()))
+            text = f"{lane.source.name}: {sum(drops.values())} pictures could not be used in time ({reasons})"
+            yield _note(lane, NoteKind.DROPPED, now, text, {"drops": drops})
+
+
+def _ready(lane: _Lane) -> bool:
+    return bool(lane.picture is not None or lane.notes or lane.error)
+
+
+def _note(lane: _Lane, kind: NoteKind, time: float, text: str, data: dict[str, object]) -> SourceNote:
+    return SourceNote(kind, lane.source.name, time, text, data)
