@@ -54,8 +54,10 @@ _SINGULAR = set(
 _VERBS: dict[ChangeKind, str] = {
     ChangeKind.APPEARS: "appear arrive enter come approach visit return turn-up show-up pop-up show emerge join gather park "
     "walk-in walk-into walk-by walk-past walk-up walk-through walk-along run-in run-into run-by run-past run-up drive-in "
-    "drive-up drive-by drive-past drive-into drive-along pull-in pull-into pull-up step-in step-into step-up go-in go-into go-by "
-    "go-past get-here get-in get-home get-into get-on get-back be-here fly-in fly-by fly-past pass jump-on jump-in climb-on climb-in "
+    "drive-up drive-by drive-past drive-into drive-along pull-in pull-into pull-up step-in step-into step-up go-in "
+    "go-into go-by "
+    "go-past get-here get-in get-home get-into get-on get-back be-here fly-in fly-by fly-past pass jump-on jump-in "
+    "climb-on climb-in "
     "sneak-in wander-in wander-by barge-in move-in roll-up cycle-by cycle-past ride-by ride-past stop-by drop-by "
     "hop-on reach cross",
     ChangeKind.LEAVES: "leave disappear vanish exit depart go-away go-out go-off go go-home get-out get-off walk-out walk-away "
