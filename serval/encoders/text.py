@@ -88,7 +88,10 @@ class TextReader:
         return tuple(_reading_order(lines))
 
     def find(self, rgb: NDArray[np.uint8], longest: int = 960) -> list[Slant]:
-        """Where lines of text may be, in pixels of ``rgb``."""
+        """Where lines of text may be, in pixels of ``rgb``.
+
+        A line that runs out of the picture at the left or right is left out: half a word is another word.
+        """
         height, width = rgb.shape[:2]
         scale = min(longest / max(height, width), 2.0)
         w, h = (max(_COARSE, round(side * scale / _COARSE) * _COARSE) for side in (width, height))
@@ -107,6 +110,8 @@ class TextReader:
                 continue
             grow = size[0] * size[1] * _GROW / (size[0] + size[1])  # twice area over outline: both sides of it
             corners = cv2.boxPoints((center, (size[0] + grow, size[1] + grow), angle))
+            if corners[:, 0].min() < 0 or corners[:, 0].max() > w:
+                continue
             slants.append(Slant(_from_first_letter(corners * (width / w, height / h)), score))
         return slants
 

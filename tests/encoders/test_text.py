@@ -94,6 +94,14 @@ def test_single_letters_and_doubtful_lines_are_left_out(reader):
     assert reader.read(rgb, score=1.01) == ()
 
 
+@pytest.mark.parametrize("shift", [-70, 70])
+def test_a_line_that_runs_out_of_the_picture_is_left_out(reader, shift):
+    rgb, _ = sign("SALE", size=60, canvas=(300, 200))
+    assert words(reader.read(rgb)) == ["SALE"]
+    moved = cv2.warpAffine(rgb, np.float32([[1, 0, shift * 1.5], [0, 1, 0]]), (300, 200), borderValue=WALL)
+    assert reader.read(moved) == ()
+
+
 def test_nothing_written_gives_nothing(reader):
     assert reader.read(np.full((360, 480, 3), 255, np.uint8)) == ()
     assert reader.read(np.zeros((1, 1, 3), np.uint8)) == ()
