@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from serval.assistant.answers.claims import Claim, Named, claims, spread
+from serval.assistant.answers.claims import HEADS, Claim, Named, claims, spread
 from serval.assistant.answers.lexicon import ANY, read
 from serval.assistant.answers.words import place
 from serval.assistant.event import Fact, FactKind
@@ -27,6 +27,8 @@ def check(text: str, facts: Sequence[Fact]) -> list[str]:
     problems = [f"“{word}” is in no fact" for word in dict.fromkeys(unknown)]
     found, unclear = claims(tokens)
     problems += unclear
+    if not any(claim.subjects or claim.objects or claim.quotes or claim.action in HEADS for claim in found):
+        problems += [] if problems or any(token.value == "aside" for token in tokens) else ["nothing is said"]
     checker = _Checker(facts)
     for claim in found:
         problems += checker.claim(claim)

@@ -43,7 +43,8 @@ class Token:
 
 ANY = 10**6
 _SYNONYMS = {  # besides the everyday word of `words.plain`
-    "couch": "settee", "tv": "television|television set", "cell phone": "mobile phone|cellphone", "airplane": "aeroplane|plane", "bicycle": "bike",
+    "couch": "settee", "tv": "television|television set", "cell phone": "mobile phone|cellphone", "airplane": "aeroplane|plane",
+    "bicycle": "bike",
     "refrigerator": "fridge", "donut": "doughnut", "teddy bear": "teddy", "remote": "remote control", "mouse": "computer mouse",
     "cab": "taxi",
 }  # fmt: skip
@@ -171,7 +172,8 @@ def _fixed() -> dict[str, Token]:
     table |= {"it": Token(Item.REFERS, "", "1"), "they": Token(Item.REFERS, "", "2")}
     table |= {word: Token(Item.BE, "") for word in _BE} | dict(_numbers())
     table |= {words: Token(Item.NOUN, "", words.removeprefix("the "), 1, ANY) for words in ("text", "the text", "new text")}
-    return table | {words: Token(Item.FILLER, "") for words in (*_FILLERS, *_ASIDES)}
+    table |= {words: Token(Item.FILLER, "", "aside") for words in _ASIDES}
+    return table | {words: Token(Item.FILLER, "") for words in _FILLERS}
 
 
 FIXED = _fixed()

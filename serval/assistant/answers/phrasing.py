@@ -50,10 +50,8 @@ class _Voice:
 
     def say(self) -> str:
         changes = self.of(FactKind.CHANGE)
-        if any(fact.action == "scene" for fact in changes):
-            sentences = [self.scene()]
-        else:
-            sentences = self.happenings(changes)
+        new = any(fact.action == "scene" for fact in changes)
+        sentences = [self.scene()] if new else self.happenings(changes)
         text = self.of(FactKind.TEXT, "text") or (self.of(FactKind.TEXT) if len(sentences) < 2 else [])
         if text and len(sentences) < 2:
             sentences.append(self.text(text))

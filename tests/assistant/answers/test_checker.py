@@ -34,7 +34,9 @@ def moments(make):
             make.change("scene"),
             target=Target.SCENE,
             tags={"parking meter": 0.5},
-            detections=(make.detection("person", make.left), make.detection("car", make.right), make.detection("car", make.middle)),
+            detections=tuple(
+                make.detection(*each) for each in (("person", make.left), ("car", make.right), ("car", make.middle))
+            ),
         ),
         "text": make.moment(
             make.change("text", text="TAXI", box=make.top_left),
@@ -94,6 +96,7 @@ ACCEPTED = [
     ("hand", "A hand touches the cup in the middle."),
     ("moves", "A chair moves to the right."),
     ("moves", "The chair is moving towards the right."),
+    ("crowd", "There is a lot of coming and going; several people are in view."),
     ("crowd", "People keep coming and going; there are several people in view now."),
     ("then", "A dog comes in from the left, then a cat disappears."),
     ("apart", "A person comes in from the left; a cup is put down on the right."),
@@ -165,6 +168,13 @@ REFUSED = [
     ("nothing", "A person is in view."),
     ("nothing", "A new scene."),
     ("nothing", "This may be what you asked for."),
+    ("table", "There is."),
+    ("table", "Now."),
+    ("table", "It is on the left."),
+    ("table", "There is text."),
+    ("table", "New text appears."),
+    ("crowd", "There are two people in view."),
+    ("gone", "There is a lot of coming and going."),
     ("nothing", ""),
     ("nothing", "   "),
     ("nothing", "x" * 2000),

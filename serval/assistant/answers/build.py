@@ -1,0 +1,32 @@
+"""From the name or the URL on the command line to an answerer."""
+
+from __future__ import annotations
+
+from serval.assistant.answers.answer import Answerer
+from serval.assistant.answers.template import TemplateAnswerer
+from serval.assistant.timeline.plain import one_line
+from serval.refusal import Refusal
+
+NAMES = ("template", "smollm2")
+
+
+def build_answerer(name_or_url: str | None) -> Answerer:
+    """``None`` and "template" speak by templates, "smollm2" rewrites them, and a URL is an OpenAI-compatible endpoint.
+
+    Raises:
+        Refusal: no such answerer, a URL that cannot be used, or a part that has not been fetched.
+    """
+    if name_or_url is None or name_or_url == "template":
+        return TemplateAnswerer()
+    if name_or_url == "smollm2":
+        from serval.assistant.answers.rewrite import RewriteAnswerer
+
+        return RewriteAnswerer.open("smollm2")
+    if "://" in name_or_url:
+        from serval.assistant.answers.endpoint import EndpointAnswerer
+
+        return EndpointAnswerer(name_or_url)
+    shown = one_line(name_or_url)[:40]
+    raise Refusal(
+        f"answerer “{shown}”", "there is none of this name", f"take {', '.join(NAMES)}, or a URL such as http://…/v1#model"
+    )
