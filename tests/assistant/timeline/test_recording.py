@@ -116,7 +116,7 @@ class TestWhatWasSeen:
 
 class TestCap:
     def test_is_never_passed_and_the_oldest_goes_first_and_on_account(self, tmp_path):
-        largest, count, size = 0, 500, 5
+        largest, count, size = 0, 300, 5
         with Recording.open(tmp_path, megabytes=8) as recording:
             for index in range(count):
                 each = frame(index, "door" if index % 2 else "yard", size=size)
@@ -140,7 +140,7 @@ class TestCap:
 
     def test_lets_pictures_of_events_go_last(self, tmp_path):
         with Recording.open(tmp_path, megabytes=8) as recording:
-            for index in range(500):
+            for index in range(300):
                 each = frame(index, size=5)
                 recording.add(each, seen(each), DETECT)
                 if index in (3, 100):
@@ -151,23 +151,23 @@ class TestCap:
     def test_holds_even_when_every_picture_is_a_keyframe(self, tmp_path):
         largest = 0
         with Recording.open(tmp_path, megabytes=8) as recording:
-            for index in range(400):
+            for index in range(260):
                 each = frame(index, size=5)
                 recording.add_deep(each, seen(each), READ)
                 largest = max(largest, folder_bytes(tmp_path))
             kept = [each.index for each in recording.pictures()]
-            assert kept == list(range(kept[0], 400))
+            assert kept == list(range(kept[0], 260))
             assert recording.evicted()[0].pictures == kept[0] > 0
         assert largest <= 8 << 20
 
     def test_goes_on_in_a_recording_taken_up_again(self, tmp_path):
-        for start in (0, 250):
+        for start in (0, 150):
             with Recording.open(tmp_path, megabytes=8) as recording:
-                for index in range(start, start + 250):
-                    recording.add(frame(index, size=5), seen(frame(index, size=5)), DETECT)
+                for index in range(start, start + 150):
+                    recording.add(each := frame(index, size=5), seen(each), DETECT)
         with Recording.open(tmp_path, write=False) as recording:
             kept = [each.index for each in recording.frames()]
-            assert kept == list(range(kept[0], 500))
+            assert kept == list(range(kept[0], 300))
             assert recording.evicted()[0].frames == kept[0]
 
     def test_too_small_is_refused(self, tmp_path):
