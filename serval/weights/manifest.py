@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from serval.refusal import Refusal
 
+MANIFEST = Path(__file__).with_name("manifest.toml")
 Client = Literal["pip", "npm", "apt", "hub"]
+_HUB = re.compile(r"hub:(([A-Za-z0-9][\w-]*(?:\.[\w-]+)*)/([A-Za-z0-9][\w-]*(?:\.[\w-]+)*))@([0-9a-f]{40})", re.ASCII)
 
 
 class _Strict(BaseModel):
@@ -19,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class PartFile(_Strict):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")  # in the cache
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")  # in the cache
     member: str  # in the archive
     bytes: int = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")  # as it is used: a ``.gz`` member is unpacked
@@ -30,10 +33,11 @@ class Part(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
     package: str
-    version: str
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~-]*$")
     client: Client
     licence: str
     about: str
+    ability: str  # what is off without it
     default: bool  # fetched unless somebody says otherwise
     archive_bytes: int = 0
     archive_sha256: str = ""
@@ -48,10 +52,14 @@ class Part(_Strict):
         return f"{self.name}-{self.version}"
 
 
-@cache
 def manifest() -> dict[str, Part]:
     """Every part by its name, in the order of the manifest."""
-    content = tomllib.loads(files("serval.weights").joinpath("manifest.toml").read_text("utf-8"))
+    return _read(MANIFEST)
+
+
+@cache
+def _read(path: Path) -> dict[str, Part]:
+    content = tomllib.loads(path.read_text("utf-8"))
     parts = [Part.model_validate(each) for each in content["part"]]
     return {part.name: part for part in parts}
 
@@ -68,17 +76,16 @@ def part_named(name: str) -> Part:
         return manifest()[name]
     except KeyError:
         known = ", ".join(manifest())
-        raise Refusal(f"part {name}", "there is no such part", f"choose one of: {known}; or hub:OWNER/NAME@REVISION") from None
+        why, remedy = "there is no such part", f"choose one of: {known}; or hub:OWNER/NAME@REVISION"
+        raise Refusal(f"part {_shown(name)}", why, remedy) from None
 
 
 def _hub(name: str) -> Part:
-    repository, at, revision = name.removeprefix("hub:").partition("@")
-    owner, slash, model = repository.partition("/")
-    pinned = at and len(revision) == 40 and set(revision) <= set("0123456789abcdef")
-    words = (owner + model).replace("-", "").replace("_", "").replace(".", "")
-    if not (slash and pinned and words.isascii() and words.isalnum() and "/" not in model and ".." not in repository):
+    match = _HUB.fullmatch(name)
+    if match is None or len(name) > 250:
         form = "write hub:OWNER/NAME@REVISION with the full 40 digits of the commit"
-        raise Refusal(f"part {name[:100]}", "a hub model is named with its revision", form)
+        raise Refusal(f"part {_shown(name)}", "a hub model is named with its revision", form)
+    repository, owner, model, revision = match.groups()
     return Part(
         name=f"hub.{owner}.{model}".lower().replace("_", "-"),
         package=repository,
@@ -86,5 +93,11 @@ def _hub(name: str) -> Part:
         client="hub",
         licence="see its page on the hub",
         about="a hub model",
+        ability=f"what {repository} is used for",
         default=False,
     )
+
+
+def _shown(name: str) -> str:
+    """A name from a command line or file, safe in one line on a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:100])
