@@ -64,6 +64,8 @@ def add(path: Path, text: str, **fields: Any) -> Instruction:
         Refusal: the file or a field is wrong, or the file is full.
     """
 
+    text = " ".join(text.split())
+
     def change(held: list[Instruction]) -> Instruction:
         names = {each.id for each in held}
         chosen = fields.pop("id", None) or make_id(text, names)
@@ -159,7 +161,7 @@ def _without(text: str, gone: Instruction) -> str:
     place = next(i for i, entry in enumerate(yaml.safe_load(text)) if entry.get("id") == gone.id)
     lines = text.splitlines(keepends=True)
     end = starts[place + 1] if place + 1 < len(starts) else len(lines)
-    while end > starts[place] + 1 and lines[end - 1].lstrip().startswith(("#", "\n")):
+    while end > starts[place] + 1 and lines[end - 1].strip()[:1] in ("", "#"):
         end -= 1  # what stands above the next entry belongs to that
     return "".join(lines[: starts[place]] + lines[end:])
 
@@ -217,7 +219,8 @@ def _instruction(entry: object, where: str) -> Instruction:
     try:
         new = Instruction.model_validate(entry)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
         field = ".".join(str(part) for part in first["loc"])[:80]
         if first["type"] == "extra_forbidden":
             raise Refusal(where, f"there is no field “{field}”", f"fields are {', '.join(_fields())}") from None
@@ -251,14 +254,21 @@ def _write(path: Path, instructions: Sequence[Instruction], text: str | None = N
 
 def _dump(instructions: Sequence[Instruction]) -> str:
     entries = [each.model_dump(mode="json", by_alias=True, exclude_defaults=True) for each in instructions]
-    return yaml.dump(entries, Dumper=_NoAliases, sort_keys=False, allow_unicode=True, width=120) if entries else ""
+    return yaml.dump(entries, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120) if entries else ""
 
 
-class _NoAliases(yaml.SafeDumper):
-    """Writes equal values out instead of pointing from one to the other."""
+class _Dumper(yaml.SafeDumper):
+    """Writes equal values out instead of pointing from one to the other, and every character so that it is read again."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        unusual = any(character in "\x85\u2028\u2029\ufeff" for character in data)  # line breaks to YAML, folded away otherwise
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if unusual else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _beside(path: Path) -> Path:
