@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,14 +35,14 @@ def assemble(
     looker: Looker,
     answerer: Answerer,
     timeline: Timeline,
-    memory: Memory,
+    memory: Memory | None = None,
     recording: Recording | None = None,
     gate: str | None = None,
     likeness: Callable[[str], NDArray[np.float32]] | None = None,
     threaded: bool = False,
     now: Callable[[], float] | None = None,
     started: datetime | None = None,
-    skip: frozenset[str] = frozenset(),
+    skip: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Watcher:
     """A watcher for these standing instructions.

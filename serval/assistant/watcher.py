@@ -6,17 +6,18 @@ import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from serval.assistant.answers.answer import Answerer, Request
+from serval.assistant.answers.answer import Answer, Answerer, Request
 from serval.assistant.answers.gather import gather
 from serval.assistant.desk import Desk, Wake
 from serval.assistant.event import Event, EventKind, Fact, FactKind, GateState
 from serval.assistant.instructions.book import InstructionBook
-from serval.assistant.instructions.instruction import Target
+from serval.assistant.instructions.instruction import Instruction, Target
+from serval.assistant.instructions.schema import fill_data
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
@@ -82,12 +83,12 @@ class Watcher:
         looker: runs the small encoders (or replays them).
         answerer: turns facts into words.
         make_station: source name -> its fresh `Station`.
-        timeline, recording, memory: where events, inputs and the past are kept. ``recording=None`` records nothing.
+        timeline, recording, memory: where events, inputs and the past are kept; the last two may be left out.
         threaded: answer on a worker thread (real time) instead of inline (every frame waits, every run alike).
         now: seconds on the run's clock; inline answers carry the time of their frame instead.
         started: wall time of second 0, for schedules and expiry.
         merge_seconds: how long a wake waits for company before it is spoken.
-        skip: ids of wakes that are not answered; replaying a run skips those that the run itself dropped.
+        skip: ids of wakes that are dropped, with the reason; replaying a run drops those that the run itself dropped.
         on_event: told of every event, after it is durable.
     """
 
@@ -98,21 +99,21 @@ class Watcher:
         answerer: Answerer,
         make_station: Callable[[str], Station],
         timeline: Timeline,
-        memory: Memory,
+        memory: Memory | None = None,
         book: InstructionBook,
         recording: Recording | None = None,
         threaded: bool = False,
         now: Callable[[], float] | None = None,
         started: datetime | None = None,
         merge_seconds: float = 0.5,
-        skip: frozenset[str] = frozenset(),
+        skip: Mapping[str, str] | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         trace_length: int = 240,
     ) -> None:
         self._looker, self._answerer, self._make_station = looker, answerer, make_station
         self._timeline, self._memory, self._book, self._recording = timeline, memory, book, recording
         self._now, self._started = now, started or datetime.now().astimezone()
-        self._merge, self._skip, self._on_event = merge_seconds, skip, on_event
+        self._merge, self._skip, self._on_event = merge_seconds, skip or {}, on_event
         self._trace_length = trace_length
         self._stations: dict[str, Station] = {}
         self._scores: dict[str, deque[float]] = {}
@@ -146,7 +147,8 @@ class Watcher:
         station.frames += 1
         if self._recording is not None:
             self._recording.add(frame, percept, looks)
-        self._memory.add_frame(frame, percept)
+        if self._memory is not None:
+            self._memory.add_frame(frame, percept)
         for watch in station.watches:
             self._decide(station, watch, frame, view)
         self._speak_pending(station, frame.time)
@@ -156,7 +158,8 @@ class Watcher:
     def _decide(self, station: Station, watch: Watch, frame: Frame, view: View) -> None:
         score, decision = watch.step(view)
         name = watch.instruction.id
-        action, why = decision.action, decision.why
+        action: str = decision.action
+        why = decision.why
         if action == "wake":
             pending = station.pending.get(name)
             due, why_not = self._book.due(watch.instruction, frame.source, frame.time, self._wall(frame.time))
@@ -204,6 +207,7 @@ class Watcher:
 
     def _answer(self, wake: Wake) -> None:
         if wake.id in self._skip:
+            self._dropped(wake, self._skip[wake.id])
             return
         began = time.perf_counter()
         frame, instruction = wake.frame, wake.watch.instruction
@@ -230,7 +234,7 @@ class Watcher:
                 t_end=frame.time,
                 said_at=self._now() if self._now else frame.time,
                 text=answer.text,
-                data=dict(answer.data),
+                data=self._data(instruction, facts, frame.time, answer),
                 score=wake.score.value,
                 why_now=GateState(
                     gate=wake.watch.gate.name,
@@ -247,6 +251,15 @@ class Watcher:
                 unverified=answer.unverified,
             )
         )
+
+    def _data(self, instruction: Instruction, facts: tuple[Fact, ...], time: float, answer: Answer) -> dict[str, Any]:
+        """The event's data: what satisfies the instruction's schema, or whatever the answerer gave when it has none."""
+        if instruction.schema_ is None:
+            return dict(answer.data)
+        filled = fill_data(instruction, facts, time)
+        if filled.why:
+            log.info("%s: no data: %s", instruction.id, filled.why)
+        return filled.data
 
     def _is_known(self, wake: Wake, facts: tuple[Fact, ...]) -> bool:
         """Whether a wake that no change stands behind finds what the one before it found.
@@ -320,7 +333,8 @@ class Watcher:
     def publish(self, event: Event) -> None:
         """Durable first, shown after."""
         self._timeline.add(event)
-        self._memory.add_event(event)
+        if self._memory is not None:
+            self._memory.add_event(event)
         self._said += event.kind is EventKind.UTTERANCE
         self._on_event(event)
 
@@ -340,7 +354,7 @@ class Watcher:
             looked={name: station.looked for name, station in self._stations.items()},
             scores={name: tuple(scores) for name, scores in self._scores.items()},
             waiting=self._desk.waiting,
-            memory_bytes=self._memory.size_bytes,
+            memory_bytes=self._memory.size_bytes if self._memory is not None else 0,
             answer_seconds=self._answer_seconds,
             answered=self._answered,
             said=self._said,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console, Group, RenderableType
@@ -56,7 +56,7 @@ class LiveView:
         mode: str,
         names: dict[str, str],
         status: Callable[[], Status],
-        drops: Callable[[], dict[str, dict[str, int]]],
+        drops: Callable[[], Mapping[str, Mapping[str, int]]],
         several: bool = False,
         length: int = 14,
     ) -> None:

@@ -62,10 +62,10 @@ class Eyes:
         self._encoders, self._threads = encoders, threads
         self.models: dict[str, str] = {}
         self.off: dict[str, str] = {}
-        self._wanted = [ability for ability, asked in _asked(looks).items() if asked]
         self._pixels, self._register = Lock(), Lock()
-        for ability in self._wanted:
-            self._account(ability)
+        for ability, asked in _asked(looks).items():
+            if asked:
+                self._account(ability)
 
     @classmethod
     def open(cls, looks: Looks, threads: int = 1) -> Eyes:
@@ -86,10 +86,11 @@ class Eyes:
             threads,
         )
 
-    def warm(self) -> None:
-        """Load now all that was asked for, so that the first frame does not wait."""
-        for ability in self._wanted:
-            self._use(ability, lambda encoder: None)
+    def warm(self, looks: Looks) -> None:
+        """Load these encoders now, so that the first frame does not wait."""
+        for ability, asked in _asked(looks).items():
+            if asked:
+                self._use(ability, lambda encoder: None)
 
     def look(self, frame: Frame, looks: Looks) -> Percept:
         """What the frame shows, as far as ``looks`` asks. The fields of an ability that is off stay None."""
@@ -176,6 +177,11 @@ class Eyes:
             self.off = {**self.off, ability: str(refusal)}
             self.models = {name: model for name, model in self.models.items() if name != ability}
         log.warning("%s off: %s", ability, refusal)
+
+
+def abilities(looks: Looks) -> list[str]:
+    """The names of what ``looks`` asks for."""
+    return [ability for ability, asked in _asked(looks).items() if asked]
 
 
 def _asked(looks: Looks) -> dict[str, bool]:

@@ -101,9 +101,7 @@ def open_address(
     return _live(container, what, source, limits, threads)
 
 
-def _live(
-    container: av.container.InputContainer, what: str, source: str, limits: MediaLimits | None, threads: int
-) -> Video:
+def _live(container: av.container.InputContainer, what: str, source: str, limits: MediaLimits | None, threads: int) -> Video:
     try:
         return Video(container, what=what, source=source, limits=limits or MediaLimits(), threads=threads, stored=False)
     except BaseException:

@@ -35,7 +35,10 @@ _POINTERS = (
     (re.compile(rb"#EXTM3U|#EXT-X-|\[playlist\]|\[reference\]|<asx|<smil|<\?wpl|rtsptext|rtsp://|https?://", re.I), _PLAYLIST),
     (re.compile(rb"ffconcat|file\s+['\"/.\w]", re.I), "it is a concat script, which could name any other file"),
     (re.compile(rb"v=0\r?\n"), "it is a session description (SDP), which would listen on the network"),
-    (re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD[\s>]", re.I | re.S), "it is a DASH manifest, which names other addresses"),
+    (
+        re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<MPD[\s>]", re.I | re.S),
+        "it is a DASH manifest, which names other addresses",
+    ),
 )
 _POINTER_REMEDY = "give the video file itself, or the camera's rtsp:// or http:// address"
 

@@ -21,8 +21,8 @@ from serval.media.timestamps import Timestamps
 from serval.refusal import Refusal
 
 VIDEO_DECODERS = (
-    "h264 hevc av1 libdav1d vp8 vp9 mpeg4 mpeg2video mpeg1video mjpeg h263 theora flv gif msmpeg4v2 msmpeg4v3 wmv1 wmv2 wmv3 vc1 "
-    "prores dnxhd dvvideo ffv1 huffyuv rawvideo"
+    "h264 hevc av1 libdav1d vp8 vp9 mpeg4 mpeg2video mpeg1video mjpeg h263 theora flv gif wmv1 wmv2 wmv3 vc1 "
+    "msmpeg4 msmpeg4v2 msmpeg4v3 cinepak prores dnxhd dvvideo ffv1 huffyuv rawvideo"
 ).split()
 _WANDERING = {"mpegts", "mpeg", "flv", "asf"}  # containers whose clocks may leap in the middle
 _LEAP = 10.0

@@ -113,4 +113,6 @@ def test_closing_without_waiting_drops_what_waits():
 
 
 def test_wakes_are_ordered_by_urgency_key():
-    assert wake("a", 1.0, priority=1).urgency < wake("b", 0.0).urgency < replace(wake("c", 0.0), view=wake("d", 1.0).view).urgency
+    assert (
+        wake("a", 1.0, priority=1).urgency < wake("b", 0.0).urgency < replace(wake("c", 0.0), view=wake("d", 1.0).view).urgency
+    )

@@ -121,6 +121,7 @@ def _near(past: Past, asked: Question, stretches: list[Span]) -> Reply:
             each
             for each in past.between(anchor.time - TOGETHER, anchor.time + TOGETHER, anchor.source)
             if each.box
+            and anchor.box
             and (each.label, each.text) != (anchor.label, anchor.text)
             and related(each.box, anchor.box, asked.relation)
         ]

@@ -33,6 +33,7 @@ REASONS = {
     "leaving count": "I can count what is in view, not how many leave, move or are moved together",
     "everyone": "I cannot know when everybody is there, only how many are in view",
     "vocabulary": "it is none of the 80 things I can track",
+    "tags": "it is none of the 80 things I can track, and like none of my 1000 tags for whole pictures",
     "reference": "I do not know what that word points at",
     "command": "I can watch and tell; I cannot do anything else",
     "words": "I do not understand it",
@@ -84,7 +85,7 @@ _CUES = {
     "speech": r"\b(?:phone calls?|on the phone|calls me|texts me|emails?|messages? (?:me|arrives)|tweets?)\b",
     "identity": r"\b(?:strangers?|intruders?|burglars?|thief|thieves|robbers?|trespassers?|criminals?|suspects?|unknown|"
     r"familiar|unfamiliar|someone else|somebody else|anyone else|owners?|boss|neighbou?rs?|friends?|wife|husband|"
-    r"mum|mom|mother|dad|father|son|daughter|brother|sister|grandma|grandpa|grandmother|grandfather|aunt|uncle|"
+    r"mum|mom|mother|dad|father|son|daughter|brother|sister|grandma|granny|grandad|nanny|grandpa|grandmother|grandfather|aunt|uncle|"
     r"cousin|girlfriend|boyfriend|partner|landlord|roommate|flatmate|president|celebrity|"
     r"recogni[sz]e(?! the (?:word|text))|identif\w+|whom|i (?:come|leave|enter|arrive|get|am)|me)\b",
     "unseen": r"(?<!left )(?<!leaves )(?<!leave )(?<!leaving )\b(?:behind|beneath|underneath|under|inside|through the wall|"

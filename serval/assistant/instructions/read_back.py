@@ -53,12 +53,14 @@ def text(wanted: str) -> str:
     )
 
 
-def likeness(noun: str) -> str:
-    """For what is no class of the detector."""
+def likeness(noun: str, tags: tuple[tuple[str, float], ...] = ()) -> str:
+    """For what is no class of the detector; ``tags`` are those nearest to it with their cosines."""
+    nearest = ", ".join(f"{tag} {alike:.2f}" for tag, alike in tags)
     return (
         f"I will tell you when the picture looks like “{noun}”. It is none of the 80 things I can track, so I compare "
         f"my tags "
         "for the whole picture with your words. This is rough: expect misses and false alarms."
+        + (f" Nearest tags: {nearest}." if nearest else "")
     )
 
 

@@ -14,7 +14,7 @@ from serval.assistant.instructions.grammar import Clause, parse
 from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.instructions.limits import out_of_reach
 from serval.assistant.instructions.noun_phrase import NounPhrase
-from serval.assistant.instructions.nouns import Embed, Noun, resolve
+from serval.assistant.instructions.nouns import LIKE_A_TAG, Embed, Noun, nearest_tags, resolve
 from serval.assistant.instructions.places import PLACES
 from serval.assistant.instructions.request import Request, Unreadable, is_everything, is_scene, read, text_shape
 from serval.assistant.instructions.words import plural, singular
@@ -39,7 +39,7 @@ def understand(text: str, *, embed: Embed | None = None, abilities: Looks | None
         found = _understand(text[:2000], embed)
     except Unreadable as unreadable:
         return _nothing(read_back.cannot(unreadable.topic, unreadable.about[:80]))
-    missing = _missing(found, abilities) if abilities is not None else ""
+    missing = _missing(found, abilities, embed is not None) if abilities is not None else ""
     return _nothing(read_back.off(missing)) if missing else found
 
 
@@ -174,13 +174,16 @@ class _Meaning:
             raise Unreadable("vocabulary", unknown.noun)
         words = unknown.noun.split()
         noun = " ".join([*words[:-1], singular(words[-1])]) if unknown.article not in ("", "the") else unknown.noun
+        tags = nearest_tags(noun, self._embed) if self._embed else ()
+        if tags and tags[0][1] < LIKE_A_TAG:
+            raise Unreadable("tags", noun)
         return Understanding(
             target=Target.LIKENESS,
             kinds=(ChangeKind.APPEARS,),
             noun=noun,
             query=noun,
             gate="likeness",
-            read_back=read_back.likeness(noun),
+            read_back=read_back.likeness(noun, tags),
             confidence=_LIKENESS_CONFIDENCE,
         )
 
@@ -207,7 +210,7 @@ class _Meaning:
             self._remarks.append("I cannot tell yours from another.")
 
 
-def _missing(found: Understanding, abilities: Looks) -> str:
+def _missing(found: Understanding, abilities: Looks, embeds: bool) -> str:
     """The part that would have to see it and is not there, in plain words."""
     if found.target is Target.OBJECTS and not abilities.detect:
         return "the object detector"
@@ -215,6 +218,8 @@ def _missing(found: Understanding, abilities: Looks) -> str:
         return "the hand finder"
     if found.target in (Target.SCENE, Target.LIKENESS) and not abilities.features:
         return "the encoder of whole pictures"
+    if found.target is Target.LIKENESS and not embeds:
+        return "the encoder of sentences"
     if found.target is Target.TEXT and not abilities.text:
         return "the text reader"
     if found.target is Target.EVERYTHING and not (abilities.detect or abilities.features):

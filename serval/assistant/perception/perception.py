@@ -17,7 +17,7 @@ CHANGED = 0.024  # pixel-gate change worth a look: six grey levels
 CALM = 0.5  # seconds between looks while something changes ...
 AWAKE = 0.25  # ... and while something is unresolved
 STILL = 3.0  # a look every so often even when no pixel changes
-READ = 1.0  # seconds between readings of text, which are dear
+READ = 0.25  # seconds between readings of text while the picture changes: a sign that passes is legible for half a second
 CUT = 24.0  # mean change in grey levels, at once, that makes a cut
 _EARLY = 0.02  # a frame this much before its turn is in time
 

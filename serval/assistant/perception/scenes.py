@@ -73,7 +73,7 @@ class Scenes:
         assert self._anchor is not None
         self._looks += 1
         mixed = self._anchor + (unit - self._anchor) / min(self._looks, 20)
-        self._anchor = mixed / max(float(np.linalg.norm(mixed)), 1e-6)
+        self._anchor = (mixed / max(float(np.linalg.norm(mixed)), 1e-6)).astype(np.float32)
         if distance < SAME and correlation(luma, self._layouts[-1]) < 0.9:
             self._layouts.append(luma)
 

@@ -91,10 +91,10 @@ class PhotoWorld:
             if start <= time < end:
                 shift = rng.uniform(-pixels, pixels, 2)
                 matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
-                canvas = cv2.warpAffine(canvas, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
+                canvas = cv2.warpAffine(canvas, matrix, (width, height), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
         gain = np.interp(time, [point[0] for point in self.lights], [point[1] for point in self.lights])
-        canvas = canvas * gain + rng.normal(0, self.noise, canvas.shape)
-        return np.clip(canvas, 0, 255).astype(np.uint8)
+        noisy = canvas * gain + rng.normal(0, self.noise, canvas.shape)
+        return np.clip(noisy, 0, 255).astype(np.uint8)
 
     def _paste(self, canvas: NDArray[np.float32], actor: Actor, box: Box) -> None:
         width, height = self.size

@@ -166,7 +166,10 @@ def test_whatever_happens_every_claim_stands_in_the_facts(make, data, seed):
     assert said[0].isupper() or said[0] in "“"
 
 
-@pytest.mark.parametrize("tag", IMAGENET)
-def test_every_tag_can_be_said(make, tag):
-    facts = make.moment(target=Target.SCENE, tags={tag: 0.9})
-    assert check(phrase(facts), facts) == []
+def test_every_tag_can_be_said(make):
+    wrong = {}
+    for tag in IMAGENET:
+        facts = make.moment(target=Target.SCENE, tags={tag: 0.9})
+        if problems := check(phrase(facts), facts):
+            wrong[tag] = problems
+    assert wrong == {}

@@ -1,0 +1,288 @@
+"""A watch from what a person asked for: sources opened, instructions understood, run folder kept, events told."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serval.assistant.answers.build import build_answerer
+from serval.assistant.assembly import Understood, assemble
+from serval.assistant.event import Event, EventKind
+from serval.assistant.instructions.instruction import Instruction, Target
+from serval.assistant.instructions.store import load, make_id
+from serval.assistant.instructions.understand import understand
+from serval.assistant.memory import Memory
+from serval.assistant.run_folder import fresh_folder
+from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
+from serval.assistant.timeline.recording import Recording
+from serval.assistant.timeline.run import RunInfo, SourceInfo
+from serval.assistant.timeline.timeline import Timeline
+from serval.assistant.watch import looks_for
+from serval.assistant.watcher import Status
+from serval.encoders.eyes import Eyes, abilities, available
+from serval.encoders.percept import Looks
+from serval.refusal import Refusal
+from serval.sources.clock import RealClock
+from serval.sources.feed import Feed, Pace
+from serval.sources.open import open_source
+from serval.sources.source import Source, SourceNote
+from serval.weights import PartMissing, locate
+
+_ALL = Looks(detect=True, features=True, hands=True, faces=True, text=True)
+DEFAULT_TELL = ("describe every new scene", "tell me when a person comes in")
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """What `serval watch` takes; see its help."""
+
+    sources: tuple[str, ...]
+    tell: tuple[str, ...] = ()
+    instructions: Path | None = None
+    answerer: str | None = None
+    gate: str | None = None
+    fps: float = 8.0
+    pace: Pace | None = None  # real time for live sources, fast otherwise
+    run: Path | None = None
+    video: Path | None = None
+    memory_mb: float = 256.0
+    recording_mb: float = 2048.0
+    threads: int = 1
+    timeline: str | None = None  # postgresql:// address; SQLite in the run folder otherwise
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a watch came to."""
+
+    folder: Path
+    seconds: float  # of video
+    took: float
+    said: int
+    status: Status
+    drops: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def embedder() -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
+    """Sentence embeddings, loaded at their first use; None when the part is not on this machine."""
+    try:
+        locate("minilm")
+    except PartMissing:
+        return None
+
+    @cache
+    def model() -> Any:
+        from serval.encoders.minilm import MiniLM
+
+        return MiniLM.open()
+
+    return lambda texts: model().embed(texts)
+
+
+def likeness(embed: Callable[[Sequence[str]], NDArray[np.float32]] | None) -> Callable[[str], NDArray[np.float32]] | None:
+    """Query sentence -> weights over ImageNet tags, each query once; None without sentence embeddings."""
+    if embed is None:
+        return None
+
+    @cache
+    def weights(query: str) -> NDArray[np.float32]:
+        from serval.encoders.conse import tag_weights
+
+        return tag_weights(query, embed)
+
+    return weights
+
+
+class Watching:
+    """A watch that is ready to run. Whoever makes one runs it or closes it.
+
+    Args:
+        options: what was asked for.
+        on_event: told of every event after it is durable; from the desk's thread in real time.
+
+    Raises:
+        Refusal: a source, an instruction or an option that cannot be honoured, before anything is written.
+    """
+
+    def __init__(self, options: WatchOptions, on_event: Callable[[Event], None] = lambda event: None) -> None:
+        if not 0 < options.fps <= 60:
+            raise Refusal(f"--fps {options.fps:g}", "frames a second must be above 0 and at most 60", "leave it out for 8")
+        if not 1 <= options.threads <= 64:
+            raise Refusal(f"--threads {options.threads}", "it must be 1 to 64", "leave it out for 1")
+        self.options, self.clock = options, RealClock()
+        self.started = datetime.now().astimezone()
+        embed, at_hand = embedder(), available()
+        self.standing = tuple(
+            Understood(each, understand(each.text, embed=embed, abilities=at_hand)) for each in self._instructions()
+        )
+        self._needed = looks_for([each.understanding for each in self.standing])
+        weigh = likeness(embed)
+        for each in self.standing:
+            if each.understanding.target is Target.LIKENESS and weigh is not None:
+                weigh(each.understanding.query)  # now, so that no frame waits for it
+        answerer = build_answerer(options.answerer)
+        self.sources = self._open_sources()
+        try:
+            live = any(source.live for source in self.sources)
+            self.pace: Pace = options.pace or ("realtime" if live else "fast")
+            self.feed = Feed(self.sources, pace=self.pace, fps=options.fps, clock=self.clock)
+            self.video = self._open_video()
+            self.eyes = Eyes.open(_ALL, options.threads)
+            if self.pace == "realtime":
+                self.eyes.warm(self._needed)  # now, so that no frame waits for it
+            self.folder = fresh_folder(options.run, self.sources[0].name, self.started)
+            self.timeline = Timeline.open(options.timeline or self.folder)
+            self.recording = Recording.open(self.folder, megabytes=options.recording_mb)
+        except BaseException:
+            for source in self.sources:
+                source.close()
+            raise
+        realtime = self.pace == "realtime"
+        self._on_event = on_event
+        self.watcher = assemble(
+            self.standing,
+            looker=self.eyes,
+            answerer=answerer,
+            timeline=self.timeline,
+            memory=Memory(options.memory_mb),
+            recording=self.recording,
+            gate=options.gate,
+            likeness=weigh,
+            threaded=realtime,
+            now=self.clock.now if realtime else None,
+            started=self.started,
+            on_event=self._tell,
+        )
+        self.timeline.start(self._info(answerer.models))
+
+    def run(self) -> Summary:
+        """Watch until the sources end or `stop` is called. Everything told is kept, whatever ends it."""
+        began = time.monotonic()
+        try:
+            self._read_back()
+            for item in self.feed.items():
+                if isinstance(item, SourceNote):
+                    self.watcher.note(item)
+                else:
+                    view = self.watcher.observe(item)
+                    if self.video is not None:
+                        self.video.see(item, view)
+        finally:
+            self.close()
+        status = self.watcher.status()
+        drops = {name: dict(counts) for name, counts in self.feed.drops.items()}
+        return Summary(self.folder, status.time, time.monotonic() - began, status.said, status, drops)
+
+    def stop(self) -> None:
+        """End `run` soon; may be called from another thread."""
+        self.feed.close()
+
+    def close(self) -> None:
+        self.feed.close()
+        self.watcher.finish()
+        if self.video is not None:
+            self.video.close()
+        self.recording.close()
+        self.timeline.close()
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        if self.video is not None:
+            self.video.say(event)
+        self._on_event(event)
+
+    def _instructions(self) -> list[Instruction]:
+        options = self.options
+        held = load(options.instructions) if options.instructions else []
+        asked = options.tell or (() if held else DEFAULT_TELL)
+        for text in asked:
+            held.append(Instruction.model_validate({"id": make_id(text, {each.id for each in held}), "text": text}))
+        return held
+
+    def _open_sources(self) -> list[Source]:
+        if not self.options.sources:
+            raise Refusal(
+                "no source", "there is nothing to watch", "give a file, a directory, camera:0, rtsp://… or http(s)://…"
+            )
+        opened: list[Source] = []
+        try:
+            for text in self.options.sources:
+                taken = {source.name for source in opened}
+                opened.append(open_source(text, clock=self.clock, fps=self.options.fps, taken=taken))
+        except BaseException:
+            for source in opened:
+                source.close()
+            raise
+        return opened
+
+    def _open_video(self) -> AnnotatedVideo | None:
+        if self.options.video is None:
+            return None
+        inputs = [Path(text) for text in self.options.sources if os.path.exists(text)]  # noqa: PTH110 - may be no path at all
+        return AnnotatedVideo(self.options.video, [source.name for source in self.sources], inputs=inputs)
+
+    def _read_back(self) -> None:
+        """Say how each instruction was understood, and what is off, before anything is watched."""
+        for each in self.standing:
+            name, understanding = each.instruction.id, each.understanding
+            text = understanding.cannot or understanding.read_back
+            data = {"text": each.instruction.text, "understanding": understanding.model_dump(mode="json")}
+            self.watcher.publish(self._started_event(f"instruction-{name}", EventKind.INSTRUCTION, text, data, name))
+        for ability in abilities(self._needed):
+            if ability not in self.eyes.off:
+                continue
+            why = self.eyes.off[ability]
+            text = f"Looking for {ability} is off: {why}"
+            self.watcher.publish(self._started_event(f"off-{ability}", EventKind.SOURCE, text, {"note": "ability off"}))
+
+    def _started_event(
+        self, name: str, kind: EventKind, text: str, data: dict[str, Any], instruction: str | None = None
+    ) -> Event:
+        source = self.sources[0].name if len(self.sources) == 1 else ""
+        return Event(
+            id=name,
+            kind=kind,
+            source=source,
+            instruction=instruction,
+            t_start=0.0,
+            t_end=0.0,
+            said_at=0.0,
+            text=text,
+            data=data,
+        )
+
+    def _info(self, answerer_models: dict[str, str]) -> RunInfo:
+        options = self.options
+        infos = []
+        for text, source in zip(options.sources, self.sources, strict=True):
+            path = getattr(source, "path", None)
+            if isinstance(path, Path) and path.is_file():
+                infos.append(SourceInfo.of_file(source.name, path))
+            else:
+                infos.append(SourceInfo(name=source.name, address=text, live=source.live))
+        arguments = {
+            "standing": [
+                {
+                    "instruction": each.instruction.model_dump(mode="json", by_alias=True),
+                    "understanding": each.understanding.model_dump(mode="json"),
+                }
+                for each in self.standing
+            ],
+            "answerer": options.answerer or "template",
+            "gate": options.gate,
+            "fps": options.fps,
+            "pace": self.pace,
+            "memory_mb": options.memory_mb,
+        }
+        parts = {**self.eyes.models, **answerer_models}
+        return RunInfo(sources=tuple(infos), parts=parts, arguments=arguments, started=self.started)
