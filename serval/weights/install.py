@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,15 +13,15 @@ from pathlib import Path
 
 from serval.refusal import Refusal
 from serval.weights.archive import extract, room_for
-from serval.weights.cache import INSTALLED, cache_folder, hash_of, installed, part_folder
+from serval.weights.cache import INSTALLED, broken, cache_folder, hash_of, part_folder, state_of
 from serval.weights.clients import download
 from serval.weights.manifest import Part, part_named
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.md", "LICENSE*"]  # nothing that could be code or pickle
-Progress = Callable[[str, int, int], None]  # stage, bytes done, bytes in all (0 where nobody knows)
+Progress = Callable[[str, int], None]  # stage, and how many bytes of the archive are here
 
 
-def fetch(name: str, progress: Progress = lambda stage, done, total: None) -> bool:
+def fetch(name: str, progress: Progress = lambda stage, done: None) -> bool:
     """Bring a part into the cache, unless it is there whole. True when something was fetched.
 
     Two processes that want the same part at the same time wait for each other. Whatever interrupts it, nothing broken is left
@@ -30,50 +31,49 @@ def fetch(name: str, progress: Progress = lambda stage, done, total: None) -> bo
         Refusal: see `clients.download`, `archive.extract`; or a file that does not hash as the manifest says.
     """
     part = part_named(name)
+    if not broken(part):
+        return False
     folder = part_folder(part)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(folder.name + ".lock")):
-        if not broken(part):
-            return False
-        work = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        try:
-            if part.client == "hub":
-                _hub(part, work, progress)
-            else:
-                room_for(part, folder.parent)
-                archive = _archive(part, progress)
-                progress("extracting", 0, 0)
-                extract(part, archive, work)
-                _check_files(part, work)
-                if part.convert:
-                    progress("converting", 0, 0)
-                    _convert(part, work)
-            progress("checking", 0, 0)
-            _write_installed(part, work)
-            shutil.rmtree(folder, ignore_errors=True)
-            work.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(_downloads(part), ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(folder.name + ".lock")):
+            if not broken(part):  # another process was faster
+                return False
+            _install(part, folder, progress)
+    except OSError as error:
+        why = "the disk is full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "files cannot be written there"
+        remedy = "make room, or set SERVAL_CACHE to a folder of your own"
+        raise Refusal(f"part {part.name} in {cache_folder()}", why, remedy) from None
     return True
 
 
-def broken(part: Part) -> tuple[str, ...]:
-    """Names of the part's files that are missing or not what was installed; all of them when it was not."""
-    hashes = installed(part)
-    if hashes is None:
-        return tuple(each.name for each in part.files) or (part.tree or part.package,)
-    pinned = {each.name: each.sha256 for each in part.files}
-    folder, out = part_folder(part), []
-    for name in {**pinned, **hashes}:
-        try:
-            if name not in hashes or hash_of(folder / name) != pinned.get(name, hashes[name]):
-                out.append(name)
-        except OSError:
-            out.append(name)
-    return tuple(out)
+def _install(part: Part, folder: Path, progress: Progress) -> None:
+    """Put everything together beside the part's place, then swap it in by renaming."""
+    work, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
+    for left_over in (work, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    work.mkdir()
+    try:
+        if part.client == "hub":
+            _hub(part, work, progress)
+        else:
+            room_for(part, folder.parent)
+            archive = _archive(part, progress)
+            progress("extracting", part.archive_bytes)
+            extract(part, archive, work)
+            _check_files(part, work)
+            if part.convert:
+                progress("converting", part.archive_bytes)
+                _convert(part, work)
+        progress("checking", part.archive_bytes)
+        _write_installed(part, work)
+        if folder.exists():
+            folder.rename(old)
+        work.rename(folder)
+        shutil.rmtree(_downloads(part), ignore_errors=True)
+    finally:
+        for left_over in (work, old):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def _archive(part: Part, progress: Progress) -> Path:
@@ -83,8 +83,8 @@ def _archive(part: Part, progress: Progress) -> Path:
         if path.is_file() and path.stat().st_size == part.archive_bytes and hash_of(path) == part.archive_sha256:
             return path
     shutil.rmtree(folder, ignore_errors=True)
-    progress("downloading", 0, part.archive_bytes)
-    path = download(part, folder, lambda done: progress("downloading", done, part.archive_bytes))
+    progress("downloading", 0)
+    path = download(part, folder, lambda done: progress("downloading", done))
     if path.stat().st_size != part.archive_bytes or hash_of(path) != part.archive_sha256:
         shutil.rmtree(folder, ignore_errors=True)
         why = f"{part.client} brought an archive that is not the pinned one; it was thrown away"
@@ -95,7 +95,9 @@ def _archive(part: Part, progress: Progress) -> Path:
 def _check_files(part: Part, work: Path) -> None:
     for each in part.files:
         if hash_of(work / each.name) != each.sha256:
-            raise Refusal(f"part {part.name}", f"its file {each.name} is not the pinned one", "run it again")
+            raise Refusal(
+                f"part {part.name}", f"its file {each.name} is not the pinned one", f"run: serval weights fetch {part.name}"
+            )
 
 
 def _convert(part: Part, work: Path) -> None:
@@ -115,8 +117,14 @@ def _convert(part: Part, work: Path) -> None:
 
 
 def _write_installed(part: Part, work: Path) -> None:
-    hashes = {path.name: hash_of(path) for path in sorted(work.iterdir()) if path.is_file()}
-    content = {"part": part.name, "package": part.package, "version": part.version, "files": hashes}
+    paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    content = {
+        "part": part.name,
+        "package": part.package,
+        "version": part.version,
+        "files": {name: hash_of(path) for name, path in paths.items()},
+        "states": {name: state_of(path) for name, path in paths.items()},
+    }
     with (work / INSTALLED).open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
         file.flush()
@@ -125,16 +133,20 @@ def _write_installed(part: Part, work: Path) -> None:
 
 def _hub(part: Part, work: Path, progress: Progress) -> None:
     """A model that a person named, with its revision; ``HF_HUB_OFFLINE`` is obeyed."""
+    what = f"part hub:{part.package}"
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        raise Refusal(what, "the hub is switched off (HF_HUB_OFFLINE)", "unset HF_HUB_OFFLINE to fetch it")
     from huggingface_hub import snapshot_download
 
-    progress("downloading", 0, 0)
+    progress("downloading", 0)
     try:
         snapshot_download(part.package, revision=part.version, local_dir=work, allow_patterns=HUB_FILES)
     except Exception:  # its errors are many, and their texts carry addresses and tokens
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-        why = "the hub is off (HF_HUB_OFFLINE)" if offline else "the hub could not be reached or does not have it"
-        raise Refusal(f"part hub:{part.package}", why, "check the name, the revision and the network") from None
+        why = "the hub could not be reached or does not have it"
+        raise Refusal(what, why, "check the name, the revision and the network") from None
     shutil.rmtree(work / ".cache", ignore_errors=True)
+    if not any(work.rglob("*.safetensors")):
+        raise Refusal(what, "it holds no safetensors", "choose a model that does")
 
 
 def _downloads(part: Part) -> Path:

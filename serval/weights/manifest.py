@@ -77,14 +77,14 @@ def part_named(name: str) -> Part:
     except KeyError:
         known = ", ".join(manifest())
         why, remedy = "there is no such part", f"choose one of: {known}; or hub:OWNER/NAME@REVISION"
-        raise Refusal(f"part {_shown(name)}", why, remedy) from None
+        raise Refusal(f"part {printable(name)}", why, remedy) from None
 
 
 def _hub(name: str) -> Part:
     match = _HUB.fullmatch(name)
     if match is None or len(name) > 250:
         form = "write hub:OWNER/NAME@REVISION with the full 40 digits of the commit"
-        raise Refusal(f"part {_shown(name)}", "a hub model is named with its revision", form)
+        raise Refusal(f"part {printable(name)}", "a hub model is named with its revision", form)
     repository, owner, model, revision = match.groups()
     return Part(
         name=f"hub.{owner}.{model}".lower().replace("_", "-"),
@@ -98,6 +98,6 @@ def _hub(name: str) -> Part:
     )
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from a command line or file, safe in one line on a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:100])
