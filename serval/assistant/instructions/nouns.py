@@ -25,14 +25,16 @@ _TABLEWARE = ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl")
 _SAME = {
     "bicycle": "bike|push bike|pushbike|cycle|ebike|e-bike/mountain bike|road bike", "car": "automobile|motorcar|motor "
     "car|auto"
-    "/limousine|limo|minivan|jeep|roadster|convertible|sedan|hatchback|estate car|sports car|suv", "motorcycle": "motorbike|motor bike/moped|motor scooter|vespa",
+    "/limousine|limo|minivan|jeep|roadster|convertible|sedan|hatchback|estate car|sports car"
+    "|suv", "motorcycle": "motorbike|motor bike/moped|motor scooter|vespa",
     "airplane": "aeroplane|plane|aircraft/jet|airliner|jetliner", "bus": "coach/minibus|double decker|double-decker|"
     "school bus",
     "train": "/tram|locomotive|railcar|subway train", "truck": "lorry/pickup|pickup truck|pick-up|delivery truck",
     "boat": "ship|vessel/sailboat|sailing boat|rowing boat|rowboat|dinghy|yacht|ferry|canoe|kayak|motorboat|barge",
     "traffic light": "stoplight|traffic signal", "fire hydrant": "hydrant", "parking meter": "", "stop sign": "",
     "bench": "park bench", "bird": "/pigeon|sparrow|crow|gull|seagull|magpie|parrot|duck|goose|swan|hen|chicken|raven|robin"
-    "|blackbird|heron|owl|eagle|hawk|falcon|stork|penguin|ostrich|turkey", "cat": "pussycat/kitten|kitty|tomcat|tabby", "dog": "hound|pooch|doggy|doggie/puppy|pup|poodle"
+    "|blackbird|heron|owl|eagle|hawk|falcon|stork|penguin|ostrich|turkey", "cat": "pussycat/kitten|kitty|tomcat"
+    "|tabby", "dog": "hound|pooch|doggy|doggie/puppy|pup|poodle"
     "|labrador|retriever|golden retriever|terrier|german shepherd|beagle|dachshund", "horse": "/pony|foal|mare|stallion",
     "sheep": "/lamb|ewe", "cow": "cattle/calf|bull|ox", "elephant": "", "bear": "/grizzly|brown bear|black bear", "zebra": "",
     "giraffe": "", "backpack": "rucksack|knapsack|back pack/school bag|schoolbag", "umbrella": "parasol|brolly",
@@ -109,7 +111,8 @@ _PERSON_BUT = (
     "employee colleague coworker co-worker waiter waitress cook chef nurse doctor patient student pupil teacher "
     "player athlete runner jogger walker hiker tourist officer policeman policewoman firefighter soldier guard "
     "courier postman mailman mail-carrier builder cleaner tenant swimmer farmer gardener skater dancer musician "
-    "singer speaker presenter newcomer staff crew audience adult senior pensioner youth fella chap dude skier snowboarder surfer skateboarder rider backpacker goalkeeper"
+    "singer speaker presenter newcomer staff crew audience adult senior pensioner youth fella chap dude skier "
+    "snowboarder surfer skateboarder rider backpacker goalkeeper"
 ).split()
 _PERSON_PHRASES = {"delivery person", "delivery man", "delivery driver", "police officer", "security guard", "mail carrier"}
 _RIDERS = {"cyclist": "bicycle", "bicyclist": "bicycle", "biker": "motorcycle", "motorcyclist": "motorcycle"}
@@ -117,16 +120,16 @@ _RIDERS = {"cyclist": "bicycle", "bicyclist": "bicycle", "biker": "motorcycle", 
 # Kinds of thing that are near a class and yet another matter; similarity must never make one of the other.
 _DISTINCT = set(
     (
-        "taxi cab taxicab bat notebook briefcase donkey mule firetruck ambulance tractor scooter drone helicopter balloon robot doll statue mannequin ghost snake "
-        "fish frog turtle fox wolf deer rabbit hare hedgehog squirrel rat lion tiger leopard pig goat donkey monkey "
-        "raccoon hamster spider insect bee fly wasp butterfly whale shark seal crocodile lizard camel gun pistol rifle "
-        "weapon sword hammer key keys wallet watch ring necklace hat cap coat jacket shirt dress shoe glasses "
-        "sunglasses helmet box parcel package packet letter envelope newspaper door window gate wall floor ceiling "
-        "curtain lamp light fire smoke flame water snow rain cloud sky sun moon star tree flower grass beach castle "
-        "church bridge tower house building mountain river lake sea ocean road street field forest garden room camera "
-        "printer tablet ipad pen pencil paper money coin card cash plate pan pot kettle spoonful candle sign text face "
-        "hand stranger intruder burglar thief robber trespasser criminal suspect owner boss neighbour neighbor friend "
-        "wife husband"
+        "taxi cab taxicab bat notebook briefcase donkey mule firetruck ambulance tractor scooter drone helicopter "
+        "balloon robot doll statue mannequin ghost snake fish frog turtle fox wolf deer rabbit hare hedgehog squirrel "
+        "rat lion tiger leopard pig goat donkey monkey raccoon hamster spider insect bee fly wasp butterfly whale shark "
+        "seal crocodile lizard camel gun pistol rifle weapon sword hammer key keys wallet watch ring necklace hat cap "
+        "coat jacket shirt dress shoe glasses sunglasses helmet box parcel package packet letter envelope newspaper "
+        "door window gate wall floor ceiling curtain lamp light fire smoke flame water snow rain cloud sky sun moon "
+        "star tree flower grass beach castle church bridge tower house building mountain river lake sea ocean road "
+        "street field forest garden room camera printer tablet ipad pen pencil paper money coin card cash plate pan pot "
+        "kettle spoonful candle sign text face hand stranger intruder burglar thief robber trespasser criminal suspect "
+        "owner boss neighbour neighbor friend wife husband"
     ).split()
 )
 
