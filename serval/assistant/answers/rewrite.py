@@ -10,7 +10,9 @@ from typing import Protocol
 
 from serval.assistant.answers.answer import Answer, Request
 from serval.assistant.answers.checker import check
+from serval.assistant.answers.lexicon import Item, read
 from serval.assistant.answers.template import TemplateAnswerer
+from serval.assistant.event import Fact
 from serval.assistant.timeline.plain import one_line
 from serval.conversation.chat import Message
 from serval.refusal import Refusal
@@ -78,9 +80,17 @@ class RewriteAnswerer:
             why = "the rewrite kept the words"
         elif not why and (problems := check(text, request.facts)):
             why = f"the rewrite was not supported: {'; '.join(problems[:3])}"
+        elif not why and (lost := _told(plain.text, request.facts) - _told(text, request.facts)):
+            why = f"the rewrite left out {', '.join(sorted(lost)[:3])}"
         seconds = time.perf_counter() - began
         timed = replace(plain, seconds=seconds, first_word_seconds=seconds)
         return replace(timed, why=why) if why else replace(timed, text=text, by=self.name, verified=True)
+
+
+def _told(text: str, facts: Sequence[Fact]) -> set[str]:
+    """What a sentence tells of: things, happenings, places and quotations, however it words them."""
+    telling = (Item.NOUN, Item.ACTION, Item.PLACE, Item.QUOTE)
+    return {token.value for token in read(text, facts)[0] if token.item in telling} - {"exist"}
 
 
 def _tidy(said: str) -> str:

@@ -83,6 +83,8 @@ def test_a_supported_rewrite_is_heard(request_of):
         "",
         "   ",
         "!!!",
+        "A person comes in.",
+        "A person.",
     ],
 )
 def test_an_unsupported_rewrite_is_never_heard(request_of, said):
