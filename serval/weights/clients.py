@@ -6,8 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from serval.refusal import Refusal
 from serval.weights.manifest import Part
@@ -20,20 +24,27 @@ _POLL = 0.2
 def download(part: Part, folder: Path, progress: Callable[[int], None] = lambda done: None) -> Path:
     """Fetch the part's archive into ``folder`` and return its path. ``progress`` is told how many bytes there are so far.
 
+    The client works in a folder of its own, so that only a whole archive ever comes into ``folder``.
+
     Raises:
         Refusal: the client is missing, or could not get it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fetch = {"pip": _pip, "npm": _npm, "apt": _apt}[part.client]
-    before = set(folder.iterdir())
-    fetch(part, folder, progress)
-    new = [path for path in set(folder.iterdir()) - before if path.suffix in {".whl", ".tgz", ".deb"}]
-    if len(new) != 1:
-        raise Refusal(f"part {part.name}", f"{part.client} brought {len(new)} archives where one was asked for", _NETWORK)
-    return new[0]
+    with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as work:
+        (Path(work) / "temporary").mkdir()
+        fetch(part, Path(work), progress)
+        brought = [path for path in Path(work).iterdir() if path.suffix in {".whl", ".tgz", ".deb"}]
+        if len(brought) != 1:
+            raise Refusal(
+                f"part {part.name}", f"{part.client} brought {len(brought)} archives where one was asked for", _NETWORK
+            )
+        return brought[0].replace(folder / brought[0].name)
 
 
 def _pip(part: Part, folder: Path, progress: Callable[[int], None]) -> None:
+    if find_spec("pip") is None:
+        raise Refusal(f"part {part.name}", "it comes by pip, which this Python does not have", "run: python -m ensurepip")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", *part.pip, "--dest", str(folder), f"{part.package}=={part.version}"]
     _run(part, "pip", command, folder, progress)
@@ -47,7 +58,6 @@ def _npm(part: Part, folder: Path, progress: Callable[[int], None]) -> None:
 
 def _apt(part: Part, folder: Path, progress: Callable[[int], None]) -> None:
     apt = _client(part, "apt-get", "it exists on Debian and its kin alone")
-    _client(part, "dpkg-deb", "it exists on Debian and its kin alone")
     if os.geteuid() == 0:  # a fresh machine has no list of packages yet, and only root may fetch it
         if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
             _run(part, "apt-get", [apt, "update", "-qq"], folder, progress)
@@ -68,35 +78,37 @@ def _run(
     part: Part, name: str, command: list[str], folder: Path, progress: Callable[[int], None], remedy: str = _NETWORK
 ) -> None:
     """Run a client with its output held back; its words may carry addresses and secrets, so they are never shown."""
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
+    # a newer pip goes on where a broken connection stopped; an older one does not know the setting
+    environment = {"PIP_RESUME_RETRIES": "5"} | os.environ | {"TMPDIR": str(folder / "temporary"), "PIP_NO_INPUT": "1"}
+    hidden = subprocess.DEVNULL
     try:
-        client = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | {"TMPDIR": str(work), "PIP_NO_INPUT": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        client = subprocess.Popen(command, cwd=folder, env=environment, stdin=hidden, stdout=hidden, stderr=hidden)
     except OSError:
         raise Refusal(f"part {part.name}", f"{name} cannot be started", remedy) from None
     try:
-        waited = 0.0
-        while waited < _TIMEOUT:
-            try:
-                if client.wait(_POLL):
-                    raise Refusal(f"part {part.name}", f"{name} could not fetch {part.package} {part.version}", remedy)
-                return
-            except subprocess.TimeoutExpired:
-                waited += _POLL
-                progress(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-        raise Refusal(f"part {part.name}", f"{name} did not finish within an hour", remedy)
-    except FileNotFoundError:  # a temporary file went while it was measured
-        if client.wait():
-            raise Refusal(f"part {part.name}", f"{name} could not fetch {part.package} {part.version}", remedy) from None
+        deadline = time.monotonic() + _TIMEOUT
+        while (code := _code(client)) is None:
+            if time.monotonic() > deadline:
+                raise Refusal(f"part {part.name}", f"{name} did not finish within an hour", remedy)
+            progress(_size(folder))
+        if code:
+            raise Refusal(f"part {part.name}", f"{name} could not fetch {part.package} {part.version}", remedy)
     finally:
-        if client.poll() is None:
-            client.kill()
-            client.wait()
-        shutil.rmtree(work, ignore_errors=True)
+        client.kill()
+        client.wait()
+
+
+def _code(client: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return client.wait(_POLL)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _size(folder: Path) -> int:
+    """Bytes in a folder whose files come and go meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
