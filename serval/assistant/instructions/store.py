@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from serval.assistant.instructions.instruction import Instruction
 from serval.assistant.instructions.shared_file import locked, replace_text
+from serval.assistant.timeline.plain import one_line
 from serval.refusal import Refusal
 
 MAX_INSTRUCTIONS = 200
@@ -64,7 +65,7 @@ def add(path: Path, text: str, **fields: Any) -> Instruction:
         Refusal: the file or a field is wrong, or the file is full.
     """
 
-    text = " ".join(text.split())
+    text = one_line(text)
 
     def change(held: list[Instruction]) -> Instruction:
         names = {each.id for each in held}

@@ -18,6 +18,7 @@ from serval.assistant.instructions.nouns import LIKE_A_TAG, Embed, Noun, nearest
 from serval.assistant.instructions.places import PLACES
 from serval.assistant.instructions.request import Request, Unreadable, is_everything, is_scene, read, text_shape
 from serval.assistant.instructions.words import plural, singular
+from serval.assistant.timeline.plain import one_line
 from serval.assistant.view import ChangeKind
 from serval.encoders.percept import Looks
 
@@ -36,7 +37,7 @@ def understand(text: str, *, embed: Embed | None = None, abilities: Looks | None
         With target NOTHING and a reason in ``cannot`` whenever any part of the sentence could not be honoured.
     """
     try:
-        found = _understand(text[:2000], embed)
+        found = _understand(one_line(text[:2000]), embed)
     except Unreadable as unreadable:
         return _nothing(read_back.cannot(unreadable.topic, unreadable.about[:80]))
     missing = _missing(found, abilities, embed is not None) if abilities is not None else ""
