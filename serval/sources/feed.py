@@ -21,7 +21,8 @@ Pace = Literal["realtime", "fast"]
 STALE = 2.0  # seconds after which a picture is no longer "now"
 TELL = 10.0  # seconds between two notes about dropped pictures
 _NOTES = 64  # notes of one source that may wait
-_EARLY = 1e-6
+_EARLY = 0.001  # seconds; many containers round their time stamps to milliseconds
+_GAP = 1.5  # ticks; below that a picture came late, and its rate is kept on average
 
 
 @dataclass
@@ -84,15 +85,15 @@ class Feed:
             yield item
 
     def _thin(self, source: Source) -> Iterator[Frame | SourceNote]:
-        """The first picture at or after each tick."""
-        due = 0.0
+        """The first picture at or after each tick of the grid ``0, 1 / fps, 2 / fps, …``; a gap is not made up for."""
+        tick = 0
         for item in source.items():
             if isinstance(item, Frame):
-                if item.time + _EARLY < due:
+                if (item.time + _EARLY) * self._fps < tick:
                     self.thinned[source.name] += 1
                     continue
-                # Ticks stay on their grid, so that the rate is kept on average; a gap is not made up for.
-                due = max(due + 1.0 / self._fps, item.time - 0.5 / self._fps)
+                late = item.time * self._fps - tick
+                tick += 1 if late < _GAP else int(late) + 1
             yield item
 
     # -- real time ------------------------------------------------------------------------------------------------
