@@ -16,7 +16,7 @@ from serval.assistant.event import Evidence, Fact, FactKind
 from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.timeline.plain import one_line
 from serval.assistant.view import Change, ChangeKind, View
-from serval.encoders.labels import COCO, IMAGENET, group_scores
+from serval.encoders.labels import COCO, IMAGENET, group_of, group_scores
 from serval.encoders.percept import Detection, Percept
 from serval.media.box import Box
 
@@ -74,13 +74,12 @@ def in_view(view: View, percept: Percept, fresh: bool = False) -> list[Seen]:
     """The settled tracks; where there are none, or all of them belong to the scene before (``fresh``), the keyframe's own
     detections that are sure enough to be named."""
     seen = [] if fresh else [Seen(track.label, track.box, track.score) for track in view.tracks if track.settled]
-    if seen or percept.detections is None:
-        return seen
-    named = sorted((_name(each) for each in percept.detections), key=lambda each: -each.score)
-    for each in named:
-        if each.score >= SURE and all(each.box.iou(other.box) < 0.5 for other in seen):
-            seen.append(each)
-    return seen
+    if not seen:
+        for each in sorted((_name(each) for each in percept.detections or ()), key=lambda each: -each.score):
+            if each.score >= SURE and all(each.box.iou(other.box) < 0.5 for other in seen):
+                seen.append(each)
+    labels = {each.label for each in seen}  # "two vehicles and a car" would be three vehicles
+    return [each._replace(label=group) if (group := group_of(each.label)) in labels else each for each in seen]
 
 
 def _name(detection: Detection) -> Seen:

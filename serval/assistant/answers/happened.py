@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serval.assistant.answers.words import HEADINGS, SIDES, place, plain
+from serval.assistant.answers.words import ALIVE, HEADINGS, RIDES, SIDES, place, plain
 from serval.assistant.event import Evidence, Fact, FactKind
 from serval.assistant.view import Change, ChangeKind, View
 from serval.media.box import Box
@@ -85,8 +85,9 @@ def _where(group: list[Change]) -> str:
 
 
 def _rest(change: Change) -> str:
-    """What it rests on or rested on, where that is worth a word: not of what came in from a side, left or moved."""
-    inside = change.kind in HANDLED or (change.kind is ChangeKind.APPEARS and change.side not in SIDES)
+    """What it rests on or rested on. Of what stands on its own feet or wheels, boxes cannot tell "on" from "in front of"."""
+    still = change.label not in ALIVE | RIDES and change.side not in SIDES
+    inside = change.kind in HANDLED or (change.kind is ChangeKind.APPEARS and still)
     return change.on if inside and change.on != change.label else ""
 
 

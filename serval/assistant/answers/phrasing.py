@@ -5,7 +5,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from serval.assistant.answers.words import SEVERAL, amount, article, join, number, plain, plural
+from serval.assistant.answers.words import (
+    ALIVE,
+    RIDES,
+    SEVERAL,
+    amount,
+    article,
+    counted,
+    definite,
+    join,
+    number,
+    plain,
+    plural,
+)
 from serval.assistant.event import Fact, FactKind
 
 CLAUSES = 3  # so many happenings are told of one moment
@@ -13,8 +25,6 @@ LISTED = 4  # so many kinds of things in view
 LINES = 3  # so many lines of text
 SURE_READ = 0.8  # below, a reading is told as a guess
 _FIRST = ("put", "taken", "appears", "leaves", "moves", "crowd")  # what is told when there is too much to tell
-_ALIVE = set("person bird cat dog horse sheep cow elephant bear zebra giraffe".split()) | {"hoofed animal"}
-_RIDES = set("bicycle car motorcycle bus train truck boat airplane vehicle two-wheeler".split())
 
 
 def phrase(facts: Sequence[Fact], seed: int = 0, said_before: Sequence[str] = ()) -> str:
@@ -62,11 +72,11 @@ class _Voice:
     def scene(self) -> str:
         head = self.pick("a new scene", "another scene", "the view changes", "the scene changes")
         there = self.in_view()
-        return (
-            f"{head}: {join(there)}"
-            if there
-            else f"{head}; {self.pick('I recognise nothing in it', 'nothing that I recognise is in it')}"
-        )
+        if not there:
+            return f"{head}; {self.pick('I recognise nothing in it', 'nothing that I recognise is in it')}"
+        if there[0].startswith("what looks like"):
+            return f"{head}; {there[0].replace('what', 'it', 1)}"
+        return f"{head}: {join(there)}"
 
     def in_view(self, places: bool = False) -> list[str]:
         """The kinds of things in view as a list, with the place of a lone thing where that is wanted; then the tags."""
@@ -116,7 +126,7 @@ class _Voice:
 
     def touch(self, fact: Fact) -> str:
         noun = plain(fact.object)
-        thing = f"the {noun}" if self.count(FactKind.COUNT, fact.object) == 1 else article(noun)
+        thing = definite(noun) if self.count(FactKind.COUNT, fact.object) == 1 else article(noun)
         return f"a hand {self.pick('touches', 'is touching')} {thing}"
 
     # -- happenings ---------------------------------------------------------------------------------------------------
@@ -170,7 +180,7 @@ class _Voice:
         if fact.action == "appears" and count == 1 and others and single:
             return f"another {noun}"
         if fact.action == "leaves" and others == count and single and count < SEVERAL:
-            return f"the {noun}" if count == 1 else f"the {number(count)} {plural(noun)}"
+            return definite(noun) if count == 1 else f"the {counted(count, noun)}"
         return amount(count, noun)
 
     def verb(self, fact: Fact, several: bool) -> str:
@@ -181,9 +191,9 @@ class _Voice:
             if fact.place:
                 return self.pick(f"leave{s}", f"go{'' if several else 'es'} out of view")
             return self.pick(f"{are} gone from view", f"disappear{s} from view", f"{are} no longer in view")
-        if fact.subject in _ALIVE and fact.place.startswith("from"):
+        if fact.subject in ALIVE and fact.place.startswith("from"):
             return self.pick(f"come{s} in", f"come{s} in", f"enter{s}", f"come{s} into view")
-        if fact.subject in _ALIVE | _RIDES and not fact.object:
+        if fact.subject in ALIVE | RIDES and not fact.object:
             return self.pick(f"come{s} into view", f"appear{s}")
         return f"appear{s}"
 
@@ -236,7 +246,7 @@ class _Voice:
         elif fact.action == "leaves" and was and fact.subject == "person":
             clauses.append(self.pick("nobody is in view now", "nobody else is in view"))
         elif fact.action == "taken" and now:
-            clauses.append(f"{amount(now, noun) if now > 1 else f'one {noun}'} {'is' if now == 1 else 'are'} still in view")
+            clauses.append(f"{amount(now, noun) if now > 1 else counted(1, noun)} {'is' if now == 1 else 'are'} still in view")
 
 
 def _inner(text: str) -> str:

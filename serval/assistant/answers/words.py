@@ -28,6 +28,9 @@ _VOWEL_SOUND = set("aeiou")
 _A_DESPITE_VOWEL = ("uni", "use", "one", "eur", "uke")
 _AN_DESPITE_CONSONANT = ("hour", "honest", "heir")
 
+ALIVE = frozenset("person bird cat dog horse sheep cow elephant bear zebra giraffe".split()) | {"hoofed animal"}
+RIDES = frozenset("bicycle car motorcycle bus train truck boat airplane vehicle two-wheeler".split())
+
 SIDES = {"left": "the left", "right": "the right", "top": "the top", "bottom": "the bottom"}
 HEADINGS = {
     "left": "to the left", "right": "to the right", "up": "upwards", "down": "downwards", "closer": "closer", "away": "away",
@@ -51,6 +54,11 @@ def article(noun: str) -> str:
     if noun in _PAIRS:
         return f"a pair of {noun}"
     return f"{'an' if _sounds_open(noun.casefold()) else 'a'} {noun}"
+
+
+def definite(noun: str) -> str:
+    """``the person``, ``the pair of scissors``."""
+    return f"the pair of {noun}" if noun in _PAIRS else f"the {noun}"
 
 
 def _sounds_open(noun: str) -> bool:

@@ -103,6 +103,21 @@ def test_a_box_whose_class_is_unsure_is_named_by_its_group(make):
     assert only(facts, FactKind.COUNT).subject == "vehicle"
 
 
+def test_a_group_takes_in_its_own_members(make):
+    seen = (
+        make.detection("car", make.left, 0.4, truck=0.4),
+        make.detection("car", make.right),
+        make.detection("dog", make.middle),
+    )
+    counts = {each.subject: each.count for each in of(make.moment(detections=seen), FactKind.COUNT)}
+    assert counts == {"vehicle": 2, "dog": 1}
+
+
+def test_what_stands_on_its_own_feet_is_not_said_to_rest_on_things(make):
+    facts = make.moment(make.change("appears", "person", on="chair", box=make.left))
+    assert (only(facts, FactKind.CHANGE).place, only(facts, FactKind.CHANGE).object) == ("on the left", "")
+
+
 def test_only_sure_tags_are_kept_and_none_that_guesses_at_people(make):
     facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"cab": 0.4, "groom": 0.5})
     assert [(each.subject, round(each.score, 2)) for each in of(facts, FactKind.SCENE)] == [("cab", 0.4)]

@@ -66,12 +66,17 @@ def test_leaving_tells_how_many_stay(make):
     assert "A car leaves to the right; two are still in view." in sayings(facts)
 
 
+def test_a_pair_is_one_thing(make):
+    said = sayings(make.moment(make.change("leaves", "skis", side="right", before=1, after=0)))
+    assert said == {"The pair of skis leaves to the right.", "The pair of skis goes out of view to the right."}
+
+
 def test_a_new_scene(make):
     seen = (make.detection("person", make.left), make.detection("car", make.right), make.detection("car", make.middle))
     facts = make.moment(make.change("scene"), target=Target.SCENE, detections=seen)
     assert "A new scene: a person and two cars." in sayings(facts)
     facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"cab": 0.6})
-    assert "A new scene: what looks like a cab." in sayings(facts)
+    assert "A new scene; it looks like a cab." in sayings(facts)
     facts = make.moment(make.change("scene"), target=Target.SCENE)
     assert "A new scene; I recognise nothing in it." in sayings(facts)
 
