@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
-import lzma
 import shutil
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,10 +16,6 @@ from serval.refusal import Refusal
 from serval.weights.manifest import Part
 
 MAX_TREE_FILES, MAX_TREE_BYTES = 20_000, 2 << 30
-_DAMAGED = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error),
-    *(EOFError, KeyError, ValueError, NotImplementedError, RuntimeError, OverflowError),  # zipfile and tarfile raise these too
-)
 
 
 def extract(part: Part, archive: Path, out: Path) -> None:
@@ -37,7 +31,11 @@ def extract(part: Part, archive: Path, out: Path) -> None:
         else:
             with _opened_tar(archive) as tar:
                 _from_tar(part, tar, out)
-    except _DAMAGED:
+    except Refusal:
+        raise
+    except Exception as error:  # of damaged archives zipfile and tarfile raise a dozen kinds, TypeError among them
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # EINVAL: sought before the start
+            raise
         raise _refused(part, "its archive is damaged or lacks a file") from None
 
 
