@@ -35,6 +35,10 @@ _STATES = {
                 "in the scene", "in the video", "in the image"),
     "leaves": ("gone", "missing", "away", "out of view", "out of sight", "out of frame", "out of the picture", "absent"),
 }  # fmt: skip
+_MOTION = re.compile(
+    r"(?:there is |you (?:see|detect|notice) )?(?:any |some |a )?(?:motions?|movements?)"
+    r"(?: is (?:detected|seen|noticed))?(?P<where> .+)?"
+)
 _EMPTY = re.compile(
     r"(?:the |my |our |this |that )?(?P<place>[\w-]+) (?:is|gets|becomes|has become|is left|stands|looks|has gone) "
     r"(?:\w+ )?(?:empty|deserted|vacant|unoccupied)"
@@ -59,6 +63,8 @@ def parse(clause: str, names: frozenset[str] = frozenset()) -> Clause:
         return Clause((NounPhrase("person", everyone=True),), all_gone=True, places=(f"the {found['place']}",))
     if found := _NUMBER.fullmatch(clause):
         return _number(found)
+    if found := _MOTION.fullmatch(clause):
+        clause = f"something moves {found['where'] or ''}"
     reader = Reader(clause, names)
     there = bool(reader.take("there is", "there are", "there was", "there were", "there has been", "there appears"))
     unseen = bool(
@@ -165,7 +171,7 @@ def _verb_phrase(reader: Reader, tail: Tail) -> tuple[ChangeKind | None, bool, b
             break
     if being and len(reader.rest) == 1 and reader.peek() in ("on", "off", "up", "down", "out", "over", "through"):
         raise Unreadable("action", reader.peek())
-    if being or having:
+    if being or having or reader.peek() in ("detected", "spotted", "seen"):
         if reader.take("seen", "spotted", "noticed", "detected", "found") or (being and reader.take(*_STATES["appears"])):
             tail.read(reader, ())
             return (ChangeKind.LEAVES if no_more else None), not no_more, False, ()

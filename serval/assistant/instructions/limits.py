@@ -46,7 +46,8 @@ _CUES = {
     r"any)) ",
     "schedule": r"\b(?:at night|tonight|tomorrow|today|yesterday|weekdays?|weekends?|mondays?|tuesdays?|wednesdays?|"
     r"thursdays?|fridays?|saturdays?|sundays?|midnight|noon|o'clock|\d+ ?[ap]m|(?:in|during) the (?:morning|"
-    r"afternoon|evening|night)|(?:after|before|until|till|from) (?:\d+|dark|sunset|sunrise|dawn|dusk|school|work))\b",
+    r"afternoon|evening|night)|(?:after|before|until|till|from) (?:\d+|dark|sunset|sunrise|dawn|dusk|school|"
+    r"work))\b",
     "duration": r"\b(?:(?:for|after|within|in|longer than|more than|less than|at least|over|last) (?:\w+ ){0,2}(?:seconds?|"
     r"minutes?|hours?|days?|weeks?)|too long|a long time|a while|all day|stays?|staying|remains?|keeps|"
     r"lasts?(?! (?:person|car|dog|cat|one))|loiter\w*|lingers?|waits?|waiting)\b",
@@ -72,7 +73,8 @@ _CUES = {
     "smell": r"\b(?:smell\w*|odou?rs?|stink\w*|stench|scent\w*)\b",
     "touch": r"\b(?:hot|cold|warm|temperature|heavy|weighs?|feels|wet)(?! dogs?)\b",
     "emotion": r"\b(?:sad\w*|happ(?:y|ily|iness)|angry|anger|upset|afraid|scared|frightened|nervous|anxious|smil\w+|laugh\w*|"
-    r"frown\w*|mood|feelings?|emotions?|excited|surprised|friendly|stressed|worried|lonely|pleased|furious|depressed)\b",
+    r"frown\w*|mood|feelings?|emotions?|excited|surprised|friendly|stressed|worried|lonely|pleased|furious|"
+    r"depressed)\b",
     "judgement": r"\b(?:unusual|strange|weird|odd|interesting|suspicious\w*|important|exciting|funny|wrong|bad|good|beautiful|"
     r"abnormal|anomal\w+|unexpected|out of the ordinary|special|relevant|noteworthy|safe|unsafe|broken|clean|"
     r"dirty|full|fresh)\b",
@@ -80,13 +82,14 @@ _CUES = {
     r"vest)|with (?:a|an|their|his|her) (?:\w+ )?(?:hat|beard|glasses|mask|helmet|uniform|hood)|naked|barefoot|"
     r"carr(?:y|ies|ying)|holds?|holding|armed|helmets?|uniforms?)\b",
     "colour": r"\b(?:(?:dark |light )?(?:red|blue|green|yellow|white|black|grey|gray|brown|purple|pink|golden|silver|"
-    r"colou?rful|orange(?= \w+))(?! (?:bear|retriever|light changes)s?)(?= [a-z])|colou?rs?|striped|spotted|"
-    r"blond\w*|bald|turns? (?:red|green|amber|yellow)|is (?:red|green|amber|yellow))\b",
+    r"colou?rful|orange(?= (?!is|are|was|gets|has|appears|falls|rolls|moves|comes|on|in|or|and)\w+))(?! (?:bear|"
+    r"retriever|light changes)s?)(?= [a-z])|colou?rs?|striped|spotted|blond\w*|bald|turns? (?:red|green|amber|"
+    r"yellow)|is (?:red|green|amber|yellow))\b",
     "speech": r"\b(?:phone calls?|on the phone|calls me|texts me|emails?|messages? (?:me|arrives)|tweets?)\b",
     "identity": r"\b(?:strangers?|intruders?|burglars?|thief|thieves|robbers?|trespassers?|criminals?|suspects?|unknown|"
     r"familiar|unfamiliar|someone else|somebody else|anyone else|owners?|boss|neighbou?rs?|friends?|wife|husband|"
-    r"mum|mom|mother|dad|father|son|daughter|brother|sister|grandma|granny|grandad|nanny|grandpa|grandmother|grandfather|aunt|uncle|"
-    r"cousin|girlfriend|boyfriend|partner|landlord|roommate|flatmate|president|celebrity|"
+    r"mum|mom|mother|dad|father|son|daughter|brother|sister|grandma|granny|grandad|nanny|grandpa|grandmother|"
+    r"grandfather|aunt|uncle|cousin|girlfriend|boyfriend|partner|landlord|roommate|flatmate|president|celebrity|"
     r"recogni[sz]e(?! the (?:word|text))|identif\w+|whom|i (?:come|leave|enter|arrive|get|am)|me)\b",
     "unseen": r"(?<!left )(?<!leaves )(?<!leave )(?<!leaving )\b(?:behind|beneath|underneath|under|inside|through the wall|"
     r"next door|upstairs|downstairs|in another room|out of (?:sight|frame)|off screen|in (?:the |a |my |his |"

@@ -215,6 +215,8 @@ class Reader:
         words = self.words[began : began + run]
         while len(words) > 1 and words[0] in _PLAIN_ADJECTIVES:
             words = words[1:]
+        if len(words) > 1 and words[0] in ("different", "familiar", "particular", "certain"):
+            raise Unreadable("identity", words[0])
         if words and words[0] in LOOKS_ADJECTIVES and len(words) > 1 and lookup(" ".join(words)) is None:
             raise Unreadable("colour", words[0])
         if not words:

@@ -35,11 +35,10 @@ class TextShape:
     text: str  # "" is any text
 
 
-_ADVERB = (
-    "please|kindly|hey|hi|serval|now|just|always|also|then|so|and|okay|immediately|maybe|thanks|thank you|as well|too|only"
-)
+_ADVERB = "please|kindly|hey|hi|serval|now|just|always|also|then|so|and|okay|immediately|maybe|thanks|thank you|as well|too"
 _OPENING = re.compile(
-    rf"^(?:(?:{_ADVERB}|,|:|to|(?:can|could|would|will) you(?: please)?(?: mind)?|i (?:want|need|would like) you to|you "
+    rf"^(?:(?:{_ADVERB}|only(?= (?:tell|say|let|alert|notify|warn|speak|inform|report|when|"
+    rf"if))|,|:|to|(?:can|could|would|will) you(?: please)?(?: mind)?|i (?:want|need|would like) you to|you "
     rf"should|your (?:job|task) is to|from now on|be so kind as to|if possible|make sure (?:to|you)|be sure to|(?:could|can|"
     r"may) i be) )+"
 )
@@ -260,7 +259,7 @@ def text_shape(request: Request) -> TextShape | None:
             raise Unreadable("speech", wanted)
         if "or" in words or "and" in words:
             raise Unreadable("several")
-        if len(words) > 1 and verb(words[-1]) in VERBS and words[-1] != verb(words[-1]):
+        if place == 1 and clause.endswith(wanted) and verb(words[-1]) in VERBS and words[-1] != verb(words[-1]):
             raise Unreadable("action", words[-1])
         return TextShape(_fold(wanted.removeprefix("the ")))
     return None

@@ -23,6 +23,7 @@ from serval.assistant.view import ChangeKind
 from serval.encoders.percept import Looks
 
 _HANDS = {ChangeKind.PUT, ChangeKind.TAKEN}
+_TO_SIT_ON = {"bench", "chair", "couch", "bed", "toilet", "dining table"}
 _LIKENESS_CONFIDENCE = 0.5
 
 
@@ -89,9 +90,13 @@ class _Meaning:
         if any(phrase.noun and not noun.labels for phrase, noun in zip(wanted, nouns, strict=True)):
             return self._likeness(wanted, nouns)
         kinds, counted = self._kinds_and_count(wanted)
+        if clause.on and ChangeKind.LEAVES in kinds:
+            raise Unreadable("relation", clause.on)
         labels = (
             () if any(not phrase.noun for phrase in wanted) else tuple(dict.fromkeys(x for noun in nouns for x in noun.labels))
         )
+        if clause.passive and ChangeKind.TAKEN in kinds and labels and set(labels) <= _TO_SIT_ON:
+            raise Unreadable("relation", wanted[0].noun)  # "the seat is taken" says that somebody sits there
         for phrase, noun in zip(wanted, nouns, strict=True):
             self._remark(phrase, noun)
         if clause.places:

@@ -58,7 +58,7 @@ _VERBS: dict[ChangeKind, str] = {
     "go-into go-by "
     "go-past get-here get-in get-home get-into get-on get-back be-here fly-in fly-by fly-past pass jump-on jump-in "
     "climb-on climb-in "
-    "sneak-in wander-in wander-by barge-in move-in roll-up cycle-by cycle-past ride-by ride-past stop-by drop-by "
+    "sneak-in wander-in wander-by barge-in roll-up cycle-by cycle-past ride-by ride-past stop-by drop-by "
     "hop-on reach cross",
     ChangeKind.LEAVES: "leave disappear vanish exit depart go-away go-out go-off go go-home get-out get-off walk-out walk-away "
     "walk-off run-away run-off run-out drive-off drive-away drive-out pull-out pull-away move-out step-out step-away fly-away "
