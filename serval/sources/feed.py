@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,15 +110,15 @@ class Feed:
             while True:
                 with self._changed:
                     self._changed.wait_for(self._is_due, timeout=1.0)
-                    if self._stop.is_set():
-                        return
-                    items, error = self._take()
+                    item, error = self._take()
                     finished = all(lane.done and not _ready(lane) for lane in self._lanes)
-                yield from items
-                yield from self._tell_drops(final=finished)
+                ended = finished or error is not None or self._stop.is_set()
+                if item is not None and not self._stop.is_set():
+                    yield item
+                yield from self._tell_drops(final=ended)
                 if error is not None:
                     raise error
-                if finished:
+                if ended:
                     return
         finally:
             self.close()
@@ -127,21 +128,22 @@ class Feed:
     def _is_due(self) -> bool:
         return self._stop.is_set() or any(map(_ready, self._lanes)) or all(lane.done for lane in self._lanes)
 
-    def _take(self) -> tuple[list[Frame | SourceNote], Refusal | None]:
-        """What is ready now, oldest first, one picture of each source at most."""
-        items: list[Frame | SourceNote] = []
-        error: Refusal | None = None
-        now = self._clock.now()
+    def _take(self) -> tuple[Frame | SourceNote | None, Refusal | None]:
+        """The oldest of what waits. One at a time, so that the others can still be replaced by something newer."""
         for lane in self._lanes:
-            while lane.notes:
-                items.append(lane.notes.popleft())
-            picture, lane.picture = lane.picture, None
-            if picture is not None and now - picture.time > STALE:
+            if lane.error is not None:
+                return None, lane.error
+            if lane.picture is not None and self._clock.now() - lane.picture.time > STALE:
                 self._drop(lane, "late")
-            elif picture is not None:
-                items.append(picture)
-            error, lane.error = error or lane.error, None
-        return sorted(items, key=lambda each: each.time), error
+                lane.picture = None
+        waiting = [lane for lane in self._lanes if _ready(lane)]
+        if not waiting:
+            return None, None
+        lane = min(waiting, key=_oldest)
+        if lane.picture is not None and not (lane.notes and lane.notes[0].time <= lane.picture.time):
+            picture, lane.picture = lane.picture, None
+            return picture, None
+        return lane.notes.popleft(), None
 
     def _read(self, lane: _Lane) -> None:
         try:
@@ -160,8 +162,11 @@ class Feed:
                     return
         except Refusal as refusal:
             lane.error = refusal
-        except Exception:  # a reader that fails must not leave the watch waiting for it
-            log.exception("reading %s failed", lane.source.name)
+        except Exception as error:  # a reader that fails must not leave the watch waiting for it
+            where = "".join(
+                traceback.format_tb(error.__traceback__)
+            )  # never its text: that may hold an address with a password
+            log.error("reading %s failed: %s\n%s", lane.source.name, type(error).__name__, where)
             lane.notes.append(
                 _note(lane, NoteKind.BROKEN, self._clock.now(), f"{lane.source.name} cannot be read any further", {})
             )
@@ -192,6 +197,11 @@ class Feed:
 
 def _ready(lane: _Lane) -> bool:
     return bool(lane.picture is not None or lane.notes or lane.error)
+
+
+def _oldest(lane: _Lane) -> float:
+    times = [lane.notes[0].time] if lane.notes else []
+    return min([*times, lane.picture.time] if lane.picture is not None else times)
 
 
 def _note(lane: _Lane, kind: NoteKind, time: float, text: str, data: dict[str, object]) -> SourceNote:
