@@ -6,15 +6,17 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from serval.weights import manifest
+from serval.weights import install, manifest
 from serval.weights.manifest import Part, PartFile
 
 
@@ -74,6 +76,7 @@ class Index:
         self.wheels.mkdir()
         self.manifest = folder / "manifest.toml"
         self.parts: list[Part] = []
+        self.downloads: list[str] = []
 
     def add(self, name: str, files: dict[str, bytes], **fields: object) -> Part:
         """A part whose package is in the index, whole and as pinned, unless ``fields`` say otherwise."""
@@ -100,6 +103,14 @@ class Index:
         self.parts = [each for each in self.parts if each.name != name] + [part]
         self.write()
         return part
+
+    def download(self, part: Part, folder: Path, progress: Callable[[int], None]) -> Path:
+        """What pip does, without the second that pip takes."""
+        self.downloads.append(part.name)
+        (path,) = self.wheels.glob(f"{part.name.replace('-', '_')}_package-*.whl")
+        folder.mkdir(parents=True, exist_ok=True)
+        progress(path.stat().st_size // 2)
+        return Path(shutil.copy(path, folder))
 
     def write(self) -> None:
         """JSON's strings, numbers and lists are TOML's too."""
@@ -135,3 +146,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     monkeypatch.setenv("PIP_FIND_LINKS", str(made.wheels))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     return made
+
+
+@pytest.fixture
+def at_hand(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are not about pip."""
+    monkeypatch.setattr(install, "download", index.download)
