@@ -21,7 +21,7 @@ from serval.assistant.instructions.schema import fill_data
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
-from serval.assistant.timeline.timeline import Timeline, TraceRow
+from serval.assistant.timeline.timeline import TraceRow
 from serval.assistant.view import Change, View
 from serval.assistant.watch import Watch
 from serval.encoders.percept import Looks, Percept
@@ -30,6 +30,8 @@ from serval.sources.source import SourceNote
 
 log = logging.getLogger(__name__)
 
+_PICTURES = 256  # looked-at frames whose names are at hand, for what is told later than it happened
+
 
 class Looker(Protocol):
     """Whatever can look at a frame: the live encoders, or a recording of what they saw."""
@@ -37,6 +39,29 @@ class Looker(Protocol):
     models: dict[str, str]
 
     def look(self, frame: Frame, looks: Looks) -> Percept: ...
+
+
+class Log(Protocol):
+    """Where events and the gate trace go: a `Timeline`, or nowhere."""
+
+    def add(self, event: Event) -> bool: ...
+
+    def trace(self, row: TraceRow) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Unkept:
+    """A log that keeps nothing, for decisions that are only listened to."""
+
+    def add(self, event: Event) -> bool:
+        return True
+
+    def trace(self, row: TraceRow) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
 
 
 @dataclass
@@ -56,6 +81,7 @@ class Station:
     pending: dict[str, Pending] = field(default_factory=dict)
     wakes: Counter[str] = field(default_factory=Counter)
     found: dict[str, frozenset[object]] = field(default_factory=dict)  # what the last wake without a change found
+    pictures: dict[float, str] = field(default_factory=dict)  # time -> sha256 of the last frames that were looked at
     frames: int = 0
     looked: int = 0
     view: View | None = None
@@ -98,7 +124,7 @@ class Watcher:
         looker: Looker,
         answerer: Answerer,
         make_station: Callable[[str], Station],
-        timeline: Timeline,
+        timeline: Log,
         memory: Memory | None = None,
         book: InstructionBook,
         recording: Recording | None = None,
@@ -141,6 +167,9 @@ class Watcher:
         if looks:
             percept = self._looker.look(frame, looks)
             station.looked += 1
+            station.pictures[frame.time] = percept.sha256
+            if len(station.pictures) > _PICTURES:
+                del station.pictures[next(iter(station.pictures))]
         else:
             percept = Percept(source=frame.source, index=frame.index, time=frame.time, luma=frame.luma)
         view = station.view = station.perception.update(percept)
@@ -213,6 +242,7 @@ class Watcher:
         frame, instruction = wake.frame, wake.watch.instruction
         percept = self._look_again(wake)
         facts = gather(wake.view, wake.because, frame.sha256, percept, wake.watch.understanding)
+        facts = tuple(_named(fact, self._stations[frame.source].pictures) for fact in facts)
         repeated = not wake.because and self._is_known(wake, facts)
         request = Request(
             facts=facts, time=frame.time, source=frame.source, instruction=instruction, frames=(frame,), seed=wake.number
@@ -223,6 +253,8 @@ class Watcher:
         if repeated:
             return  # a poll that found what the last one found
         evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
+        held = wake.score.value < wake.watch.policy.threshold  # the score of this moment is not what it woke for
+        score = max(wake.score.value, *(change.score for change in wake.because)) if held else wake.score.value
         if self._recording is not None:
             self._recording.keep(each.frame for each in evidence)
         self.publish(
@@ -235,13 +267,13 @@ class Watcher:
                 said_at=self._now() if self._now else frame.time,
                 text=answer.text,
                 data=self._data(instruction, facts, frame.time, answer),
-                score=wake.score.value,
+                score=score,
                 why_now=GateState(
                     gate=wake.watch.gate.name,
-                    score=wake.score.value,
+                    score=score,
                     threshold=wake.watch.policy.threshold,
                     policy=wake.decision.action,
-                    why=wake.score.why or wake.decision.why,
+                    why=wake.decision.why or wake.score.why,
                 ),
                 facts=facts,
                 evidence=evidence,
@@ -364,3 +396,13 @@ class Watcher:
 def _event_id(frame: Frame, instruction: str) -> str:
     """The same moment of the same source under the same instruction has the same id, in every run."""
     return hashlib.sha256(f"{frame.source}:{frame.index}:{instruction}".encode()).hexdigest()[:16]
+
+
+def _named(fact: Fact, pictures: Mapping[float, str]) -> Fact:
+    """The fact with the names of the earlier pictures that it rests on, as far as they are at hand."""
+    if all(each.frame for each in fact.evidence):
+        return fact
+    evidence = (
+        each if each.frame else each.model_copy(update={"frame": pictures.get(each.time, "")}) for each in fact.evidence
+    )
+    return fact.model_copy(update={"evidence": tuple(evidence)})

