@@ -86,9 +86,9 @@ def _run(
     except OSError:
         raise Refusal(f"part {part.name}", f"{name} cannot be started", remedy) from None
     try:
-        deadline = time.monotonic() + _TIMEOUT
+        started = time.monotonic()
         while (code := _code(client)) is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() - started > _TIMEOUT:
                 raise Refusal(f"part {part.name}", f"{name} did not finish within an hour", remedy)
             progress(_size(folder))
         if code:
@@ -110,5 +110,5 @@ def _size(folder: Path) -> int:
     size = 0
     for path in folder.rglob("*"):
         with suppress(OSError):
-            size += path.stat().st_size
+            size += path.stat().st_size if path.is_file() else 0
     return size
