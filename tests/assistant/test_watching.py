@@ -1,7 +1,5 @@
 """The real clip from end to end: what is said, when, and on what it rests."""
 
-from pathlib import Path
-
 import pytest
 
 from serval.assistant.answers.checker import check
