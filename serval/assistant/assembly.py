@@ -16,9 +16,8 @@ from serval.assistant.instructions.instruction import Instruction, Target, Under
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
-from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch import looks_for, make_watch
-from serval.assistant.watcher import Looker, Station, Watcher
+from serval.assistant.watcher import Log, Looker, Station, Watcher
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def assemble(
     *,
     looker: Looker,
     answerer: Answerer,
-    timeline: Timeline,
+    timeline: Log,
     memory: Memory | None = None,
     recording: Recording | None = None,
     gate: str | None = None,

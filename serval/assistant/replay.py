@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from serval.assistant.timeline.diff import Difference, diff
 from serval.assistant.timeline.recording import Admitted, Recording
 from serval.assistant.timeline.run import RunInfo
 from serval.assistant.timeline.timeline import Timeline
+from serval.assistant.watcher import Unkept
 from serval.assistant.watching import embedder, likeness
 from serval.encoders.eyes import PARTS
 from serval.encoders.percept import Looks, Percept
@@ -165,12 +167,12 @@ def replay(
             for event in timeline.events(kind=EventKind.SOURCE)
             if event.data.get("note") == "wake dropped"
         }
-        with Timeline.open(to) if to is not None else _Nowhere() as target:
+        with Timeline.open(to) if to is not None else nullcontext(Unkept()) as target:
             watcher = assemble(
                 standing_of(info),
                 looker=looker,
                 answerer=build_answerer(answerer or asked.get("answerer")),
-                timeline=target,  # type: ignore[arg-type]
+                timeline=target,
                 gate=gate or asked.get("gate"),
                 likeness=likeness(embedder()),
                 started=info.started,
@@ -192,22 +194,3 @@ def replay(
         for each in recording.evicted():
             log.warning("%s: part of the recording was evicted; what it decided then is not decided again", each.source)
         return diff(timeline.events(), said, ignore=("said_at",))
-
-
-class _Nowhere:
-    """A timeline that nobody reads."""
-
-    def add(self, event: Event) -> bool:
-        return True
-
-    def trace(self, row: object) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def __enter__(self) -> _Nowhere:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass

@@ -16,13 +16,13 @@ from serval.assistant.answers.gather import gather
 from serval.assistant.desk import Desk, Wake
 from serval.assistant.event import Event, EventKind, Fact, FactKind, GateState
 from serval.assistant.instructions.book import InstructionBook
-from serval.assistant.instructions.instruction import Instruction, Target
+from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.instructions.schema import fill_data
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import TraceRow
-from serval.assistant.view import Change, View
+from serval.assistant.view import Change, ChangeKind, View
 from serval.assistant.watch import Watch
 from serval.encoders.percept import Looks, Percept
 from serval.media.frame import Frame
@@ -80,7 +80,7 @@ class Station:
     watches: list[Watch]
     pending: dict[str, Pending] = field(default_factory=dict)
     wakes: Counter[str] = field(default_factory=Counter)
-    found: dict[str, frozenset[object]] = field(default_factory=dict)  # what the last wake without a change found
+    found: dict[str, Counter[str]] = field(default_factory=dict)  # what the last wake without a change found
     pictures: dict[float, str] = field(default_factory=dict)  # time -> sha256 of the last frames that were looked at
     frames: int = 0
     looked: int = 0
@@ -294,21 +294,23 @@ class Watcher:
         return filled.data
 
     def _is_known(self, wake: Wake, facts: tuple[Fact, ...]) -> bool:
-        """Whether a wake that no change stands behind finds what the one before it found.
+        """Whether a wake that no change stands behind, as a poll's, finds nothing that the instruction asks for and is new.
 
-        The first one of an instruction about objects tells only that the watch began, so it counts as known.
+        Of objects, more than the wake before for those that appear or are put, fewer for those that leave or are taken; of
+        text, lines that were not there; of scenes, another description. The first wake about objects has nothing to compare.
         """
         asked, station = wake.watch.understanding, self._stations[wake.frame.source]
-        kinds = (FactKind.WHO, FactKind.COUNT, FactKind.TEXT, FactKind.SCENE)
-        found = frozenset(
-            (fact.kind, fact.subject, fact.count, fact.text)
-            for fact in facts
-            if fact.kind in kinds and (not asked.labels or fact.subject in asked.labels)
-        )
-        name = wake.watch.instruction.id
-        before = station.found.get(name)
-        station.found[name] = found
-        return found == before or (before is None and asked.target is Target.OBJECTS)
+        found = _found(asked, facts)
+        before = station.found.get(wake.watch.instruction.id)
+        station.found[wake.watch.instruction.id] = found
+        if asked.target is Target.OBJECTS:
+            if before is None:
+                return True
+            more, fewer = bool(found - before), bool(before - found)
+            wanted = set(asked.kinds)
+            rises, falls = wanted & {ChangeKind.APPEARS, ChangeKind.PUT}, wanted & {ChangeKind.LEAVES, ChangeKind.TAKEN}
+            return not ((more and (rises or not wanted)) or (fewer and falls))
+        return not (found - (before or Counter()))
 
     def _look_again(self, wake: Wake) -> Percept:
         """The slow path's closer look at the keyframe: whatever the fast path left out and this target needs."""
@@ -391,6 +393,19 @@ class Watcher:
             answered=self._answered,
             said=self._said,
         )
+
+
+def _found(asked: Understanding, facts: tuple[Fact, ...]) -> Counter[str]:
+    """What facts hold of what is asked for: objects by label with their number, or lines of text, or the scene's names."""
+    if asked.target is Target.OBJECTS:
+        counts = [fact for fact in facts if fact.kind in (FactKind.WHO, FactKind.COUNT)]
+        found: Counter[str] = Counter()
+        for fact in counts:
+            if not asked.labels or fact.subject in asked.labels:
+                found[fact.subject] = max(found[fact.subject], fact.count or 1)
+        return found
+    kind = FactKind.TEXT if asked.target is Target.TEXT else FactKind.SCENE
+    return Counter({fact.text or fact.subject for fact in facts if fact.kind is kind})
 
 
 def _event_id(frame: Frame, instruction: str) -> str:

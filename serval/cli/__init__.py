@@ -7,7 +7,14 @@ import sys
 
 import typer
 
-from serval.cli import ask, export, instructions, replay, timeline, watch, weights, why
+from serval.cli.ask import ask
+from serval.cli.export import export
+from serval.cli.instructions import app as instructions
+from serval.cli.replay import replay
+from serval.cli.timeline import timeline
+from serval.cli.watch import watch
+from serval.cli.weights import app as weights
+from serval.cli.why import why
 from serval.refusal import Refusal
 
 app = typer.Typer(
@@ -18,14 +25,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="A proactive watcher: silent while nothing matters, speaking with evidence when something does.",
 )
-app.command("watch")(watch.watch)
-app.command("ask")(ask.ask)
-app.command("why")(why.why)
-app.command("timeline")(timeline.timeline)
-app.command("replay")(replay.replay)
-app.command("export")(export.export)
-app.add_typer(instructions.app, name="instructions")
-app.add_typer(weights.app, name="weights")
+app.command("watch")(watch)
+app.command("ask")(ask)
+app.command("why")(why)
+app.command("timeline")(timeline)
+app.command("replay")(replay)
+app.command("export")(export)
+app.add_typer(instructions, name="instructions")
+app.add_typer(weights, name="weights")
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ class Followed:
     settled: bool = False  # told, or there from the start
     resting_box: Box | None = None  # where it has been since `still_since`, within a quarter of its size
     still_since: float = inf
+    widest: float = 0.0  # largest width and height so far, fractions of the picture
+    tallest: float = 0.0
     best: float = 0.0  # largest group score of any hit
     touched: float = -inf  # when a hand was last at it
     touched_by: Box | None = None
@@ -90,6 +92,7 @@ class Followed:
             self.resting_box, self.still_since = box, now
         self.box, self.seen, self.hits, self.missed = box, now, self.hits + 1, 0
         self.recent.append((now, float(groups[int(self.groups.argmax())])))
+        self.widest, self.tallest = max(self.widest, box.width), max(self.tallest, box.height)
         self.best = max(self.best, float(groups.max()))
 
     def become(self, found: Followed) -> None:

@@ -110,18 +110,18 @@ class Objects:
         if each.settled or not each.confirmed or each.missed or now - each.first_seen < STABLE - 1e-6:
             return []
         twins = [other for other in self._tracker.objects if other.settled and _beside(each, other)]
-        lost = [
-            other
-            for other in twins
-            if other.missed and each.first_seen - other.seen < LOST_INSIDE and not self._looks_the_same(other, luma)
-        ]
+        lost = [other for other in self._tracker.objects if self._is_lost_twin(other, each, luma)]
         if lost:
             max(lost, key=lambda other: other.seen).become(each)
             self._tracker.remove(each)
             return []
-        if now - each.first_seen <= SLOW and (self._unclear(each, now) or (twins and now - each.first_seen < BESIDE)):
+        if now - each.first_seen <= SLOW and (
+            self._unclear(each, now) or any(_may_be_one(each, other, now) for other in twins)
+        ):
             return []
         each.settled = True
+        if each.name()[0] in _FIXTURES and each.first_seen - self._cut_at > 1.5:
+            return []  # a bench does not walk in; the detector came to see it
         group, before = each.group, self._counts()[each.group] - 1
         after_cut = each.first_seen - self._cut_at <= 1.5
         if after_cut and self._before_cut[group] > 0:
@@ -153,8 +153,8 @@ class Objects:
             return []
         before = self._counts()[each.group]
         self._tracker.remove(each)
-        if each.carried:
-            return []  # told when it was taken
+        if each.carried or each.name()[0] in _FIXTURES:
+            return []  # told when it was taken; or a thing that does not walk off
         self._gone.append((now, each.group, each.box))
         hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.stood is not None else None
         kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
@@ -198,6 +198,18 @@ class Objects:
 
     # -- judgements -----------------------------------------------------------------------------------------------
 
+    def _is_lost_twin(self, other: Followed, each: Followed, luma: Luma) -> bool:
+        """Whether ``each`` is ``other``, lost a moment ago and found again: beside it, or carried off under another name."""
+        if not (other.settled and other.missed and each.first_seen - other.seen < LOST_INSIDE):
+            return False
+        if self._looks_the_same(other, luma):
+            return False  # it is still where it was
+        carried = (
+            other.touched > other.seen - FREE and each.touched >= each.first_seen and "person" not in (each.group, other.group)
+        )
+        alike = 0.5 < (other.box.area + 1e-6) / (each.first_box.area + 1e-6) < 2.0
+        return _beside(each, other) or (carried and alike and each.first_box.grow(2.2).intersection(other.box.grow(2.2)) > 0)
+
     def _was_there(self, each: Followed, luma: Luma, now: float) -> bool:
         if now - each.first_seen > SLOW:
             return True  # what takes so long to be believed did not come just now
@@ -225,7 +237,11 @@ class Objects:
 
     def _hidden(self, each: Followed, now: float) -> bool:
         where = each.predicted(now)
-        return any(other is not each and other.missed == 0 and where.inside(other.box) > 0.5 for other in self._tracker.objects)
+        return any(
+            other is not each and other.settled and not other.missed and where.inside(other.box) > 0.5
+            for other in self._tracker.objects
+            if other.name()[0] not in _SURFACES
+        )
 
     def _hand_near(self, box: Box, since: float, until: float) -> Box | None:
         reach = box.grow(1.6)
@@ -295,6 +311,14 @@ def _apart(before: Box, after: Box) -> bool:
     (x0, y0), (x1, y1) = before.center, after.center
     far = max(abs(x1 - x0), abs(y1 - y0))
     return far >= 0.06 and far >= 0.5 * min(max(before.width, before.height), max(after.width, after.height))
+
+
+def _may_be_one(each: Followed, other: Followed, now: float) -> bool:
+    """Whether two boxes may be the halves of one thing that passes behind a post; for a moment any two neighbours may."""
+    if now - each.first_seen < BESIDE:
+        return True
+    both = each.box.union(other.box)
+    return not other.missed and both.width <= 1.3 * other.widest and both.height <= 1.3 * other.tallest
 
 
 def _beside(each: Followed, other: Followed) -> bool:

@@ -84,7 +84,7 @@ def hand() -> Sprite:
     luma, red, blue = (cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb)[..., i].astype(int) for i in range(3))
     skin = ((red > 142) & (red < 185) & (blue > 80) & (blue < 128) & (luma > 50)).astype(np.uint8)
     skin = cv2.morphologyEx(skin, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, parts, sizes, _ = cv2.connectedComponentsWithStats(skin)
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(skin)
     arm = (parts == 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
     arm = cv2.morphologyEx(arm, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     alpha = cv2.GaussianBlur(arm * 255, (5, 5), 0)

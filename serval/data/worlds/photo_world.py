@@ -15,6 +15,8 @@ from serval.data.worlds.cast import Sprite
 from serval.media.box import Box
 from serval.media.frame import Frame
 
+_SPARE = 97  # rows and columns that the sheet of noise has to spare
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -93,8 +95,20 @@ class PhotoWorld:
                 matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
                 canvas = cv2.warpAffine(canvas, matrix, (width, height), borderMode=cv2.BORDER_REFLECT).astype(np.float32)
         gain = np.interp(time, [point[0] for point in self.lights], [point[1] for point in self.lights])
-        noisy = canvas * gain + rng.normal(0, self.noise, canvas.shape)
+        noisy = canvas * gain + self._grain(rng)
         return np.clip(noisy, 0, 255).astype(np.uint8)
+
+    def _grain(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Sensor noise: one sheet of it, laid on at another place in every picture, since drawing it anew takes longest."""
+        width, height = self.size
+        top, left = rng.integers(_SPARE, size=2)
+        return self._sheet[top : top + height, left : left + width]
+
+    @cached_property
+    def _sheet(self) -> NDArray[np.float32]:
+        width, height = self.size
+        shape = (height + _SPARE, width + _SPARE, 3)
+        return np.random.default_rng((self.seed, 7)).normal(0, self.noise, shape).astype(np.float32)
 
     def _paste(self, canvas: NDArray[np.float32], actor: Actor, box: Box) -> None:
         width, height = self.size

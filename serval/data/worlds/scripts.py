@@ -1,4 +1,4 @@
-"""Scripts of the photo world: seeded stretches in which things come, cross, hide, are put down and taken, or nothing happens."""
+"""Scripts of the photo world: things come, cross, hide, are put down and taken, or nothing happens; seeded."""
 
 from __future__ import annotations
 
