@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from serval.media.explain import explain
 from serval.media.frame import Frame
 from serval.media.image import SUFFIXES, read_image
 from serval.media.limits import MediaLimits
@@ -24,8 +25,11 @@ class ImagesSource:
     def __init__(self, folder: Path, name: str, *, fps: float, limits: MediaLimits | None = None) -> None:
         self.name, self.path = name, folder
         self._limits, self._fps, self._closed = limits or MediaLimits(), fps, False
-        self._paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural)
         what = printable(folder.name)
+        try:
+            self._paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=natural)
+        except OSError as error:
+            raise Refusal(what, explain(error), "check the path") from None
         if not self._paths:
             raise Refusal(what, "there is no picture in this directory", f"known are {', '.join(sorted(SUFFIXES))}")
         if len(self._paths) > self._limits.images:
@@ -54,5 +58,6 @@ class ImagesSource:
 
 
 def natural(path: Path) -> tuple[object, ...]:
-    """Sorts picture-2 before picture-10."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part.casefold()) for part in _DIGITS.split(path.name))
+    """Sorts picture-2 before picture-10, and the same everywhere."""
+    parts = _DIGITS.split(path.name)  # text and number by turns
+    return (*((int(part), "") if turn % 2 else (0, part.casefold()) for turn, part in enumerate(parts)), (0, path.name))

@@ -72,8 +72,11 @@ def open_live(address: str, name: str, *, clock: Clock, limits: MediaLimits | No
             usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
         except ValueError:
             usable = False
+        else:  # a password with one of / ? # in it, so that half of it would pass for the path
+            usable = usable and not ("@" in address and "@" not in parts.netloc and ":" in parts.netloc)
         if not usable or any(ord(char) <= 32 for char in address):
-            raise Refusal(name, "its address is malformed", "write it as rtsp://host[:port]/path or http(s)://host[:port]/path")
+            remedy = "write it as rtsp://host[:port]/path or http(s)://host[:port]/path, with %2F for / in a password"
+            raise Refusal(name, "its address is malformed", remedy)
     return LiveSource(name, kind, _opener(address, kind, name, limits or MediaLimits()), clock)
 
 

@@ -23,7 +23,8 @@ _FORMS = "give a file, a directory, camera:0, rtsp://… or http(s)://…"
 
 def source_name(text: str) -> str:
     """A short name for a source, without path, user or password: ``/videos/Front Door.mp4`` -> ``Front-Door``."""
-    stem = safe_name(text) if address_kind(text) else Path(text.rpartition(":")[2]).stem
+    path = Path(text.rpartition(":")[2])
+    stem = safe_name(text) if address_kind(text) else path.stem if path.stem.strip(".") else path.absolute().parts[-1]
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "source"
 
 
@@ -40,18 +41,30 @@ def open_source(
     Raises:
         Refusal: nothing that can be watched.
     """
+    if not text.strip():
+        raise Refusal("source", "it is empty", _FORMS)
     name = _unique(source_name(text), taken)
     if address_kind(text):
         return open_live(text, name, clock=clock, limits=limits)
     path = Path(text)
-    if path.is_dir():
+    here = _look(path)
+    if here == "directory":
         return ImagesSource(path, name, fps=fps, limits=limits)
-    if not path.exists() and (scheme := _SCHEME.match(text)):
+    if not here and (scheme := _SCHEME.match(text)):
         part, _, file = text.partition(":")
         if part not in manifest():
-            raise Refusal(printable(text), f"{scheme[1]} is not a kind of source", _FORMS)
+            # What follows may hold a password.
+            raise Refusal(f"{printable(scheme[1])}{scheme[2]}…", f"{printable(scheme[1])} is not a kind of source", _FORMS)
         path = locate(part, file)
     return FileSource(path, name, limits)
+
+
+def _look(path: Path) -> str:
+    """What stands at a path: "directory", "file", or "" for nothing that can be seen."""
+    try:
+        return "directory" if path.is_dir() else "file" if path.exists() else ""
+    except OSError:  # too long a name, or a directory that may not be entered
+        return ""
 
 
 def _unique(name: str, taken: Collection[str]) -> str:

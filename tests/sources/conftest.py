@@ -1,9 +1,12 @@
 """Sources that do as they are told."""
 
+import io
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -66,3 +69,47 @@ def threads_end() -> Iterator[None]:
     for thread in left:
         thread.join(5.0)
     assert not [thread.name for thread in left if thread.is_alive()]
+
+
+def encode(pictures, *, container: str, codec: str = "libx264", fps: int = 25, times=None, sound: bool = False) -> bytes:
+    """RGB arrays (perhaps none) as a video file's bytes; ``times`` in seconds where the rate is not constant."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=fps, options={"g": "10"}) if len(pictures) else None
+        if stream is not None:
+            stream.height, stream.width = pictures[0].shape[:2]
+            odd = stream.width % 2 or stream.height % 2
+            stream.pix_fmt = "yuv444p" if odd else {"mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+            if times is not None:
+                stream.codec_context.time_base = Fraction(1, 1000)
+        voice = out.add_stream("mp2", rate=16000, layout="mono") if sound else None
+        for index, rgb in enumerate(pictures):
+            shown = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+            if times is not None:
+                shown.pts, shown.time_base = round(times[index] * 1000), Fraction(1, 1000)
+            out.mux(stream.encode(shown))
+        if stream is not None:
+            out.mux(stream.encode())
+        if voice is not None:
+            for index in range(20):
+                hum = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), format="s16", layout="mono")
+                hum.sample_rate, hum.pts = 16000, index * 1600
+                out.mux(voice.encode(hum))
+            out.mux(voice.encode())
+    return buffer.getvalue()
+
+
+def moving(count: int, width: int = 160, height: int = 120) -> list[Any]:
+    """Pictures of which none is like the one before."""
+    ramp = np.linspace(0, 200, width)[None, :, None]
+    return [np.broadcast_to((ramp + 20 * index) % 256, (height, width, 3)).astype(np.uint8) for index in range(count)]
+
+
+@pytest.fixture(scope="session")
+def encoded():
+    return encode
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    return moving
