@@ -118,6 +118,7 @@ def _convert(part: Part, work: Path) -> None:
 
 def _write_installed(part: Part, work: Path) -> None:
     paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    paths.pop(INSTALLED, None)
     content = {
         "part": part.name,
         "package": part.package,

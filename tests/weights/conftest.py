@@ -78,12 +78,12 @@ class Index:
         self.parts: list[Part] = []
         self.downloads: list[str] = []
 
-    def add(self, name: str, files: dict[str, bytes], **fields: object) -> Part:
+    def add(self, name: str, content: dict[str, bytes], **fields: object) -> Part:
         """A part whose package is in the index, whole and as pinned, unless ``fields`` say otherwise."""
-        archive = wheel(f"{name}-package", {f"data/{file}": content for file, content in files.items()})
+        archive = wheel(f"{name}-package", {f"data/{file}": data for file, data in content.items()})
         (self.wheels / f"{name.replace('-', '_')}_package-1.0-py3-none-any.whl").write_bytes(archive)
         pinned = tuple(
-            PartFile(name=file, member=f"data/{file}", bytes=len(data), sha256=sha256(data)) for file, data in files.items()
+            PartFile(name=file, member=f"data/{file}", bytes=len(data), sha256=sha256(data)) for file, data in content.items()
         )
         values = {
             "name": name,
