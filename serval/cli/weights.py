@@ -34,7 +34,7 @@ def list_parts() -> None:
         state = "here" if installed(part) is not None else "missing" if part.default else "optional"
         size = f"{part.archive_bytes / 1e6:.0f} MB" if part.archive_bytes else ""
         about, *more = _lines(part, width - _INDENT)
-        name = f"{part.name:<12}" if len(part.name) < 12 else f"{part.name}\n{'':<12}"
+        name = f"{part.name:<12}" if len(part.name) < 12 else f"{part.name}\n{'':<12}"  # a hub model's
         typer.echo(f"{name}{typer.style(f'{state:<10}', fg=_STATES[state])}{size:>6}  {about}")
         for line in more:
             typer.echo(" " * _INDENT + line)
@@ -66,7 +66,7 @@ def fetch_parts(
     names = list(dict.fromkeys(parts or [part.name for part in manifest().values() if part.default or everything]))
     missing = [name for name in names if broken(part_named(name), quick=not parts)]
     if not missing:
-        typer.echo("It is here." if len(names) == 1 else f"All {len(names)} parts are here.", err=True)
+        typer.echo("All the parts asked for are here.", err=True)
         return
     failed = _fetch_all(missing)
     for name, refusal in failed.items():
