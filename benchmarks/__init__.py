@@ -1,0 +1,1 @@
+"""Speed and memory, measured: interleaved pairs, medians, and tables that are kept in docs/benchmarks."""
