@@ -15,17 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from serval.assistant.event import Event, EventKind
+from serval.assistant.timeline.plain import clock
 from serval.assistant.watcher import Status
 
 BARS = " ▁▂▃▄▅▆▇█"
-
-
-def clock(seconds: float) -> str:
-    """``75.25`` -> ``01:15.2``; hours are shown once there are any."""
-    tenths = int(seconds * 10)
-    minutes, hours = tenths // 600, tenths // 36000
-    head = f"{hours}:{minutes % 60:02d}" if hours else f"{minutes:02d}"
-    return f"{head}:{tenths // 10 % 60:02d}.{tenths % 10}"
 
 
 def sparkline(values: tuple[float, ...], width: int = 48) -> str:

@@ -97,15 +97,6 @@ def join(parts: Sequence[str], word: str = "and") -> str:
     return f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
-def clock(seconds: float) -> str:
-    """Minutes, seconds and tenths: ``00:12.0``; with hours in front once there are any."""
-    tenths = max(0, int(seconds * 10 + 1e-6))
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{minutes:02d}:{rest // 10:02d}.{rest % 10}"
-    return f"{hours}:{tail}" if hours else tail
-
-
 def place(box: Box) -> str:
     """Which ninth of the picture a box's middle lies in, in words."""
     x, y = box.center

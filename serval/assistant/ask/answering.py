@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from serval.assistant.answers.decline import reason
-from serval.assistant.answers.words import article, clock, counted, join, plural
+from serval.assistant.answers.words import article, counted, join, plural
 from serval.assistant.ask.past import Past, Sighting, Span, spans
 from serval.assistant.ask.question import Asks, Question, parse
 from serval.assistant.event import Event, EventKind, Evidence
+from serval.assistant.timeline.plain import clock
 from serval.media.box import Box
 
+AROUND = 0.75  # seconds to each side that "at 0:01" reaches: a look at least, for the calm detector looks twice a second
 LISTED = 6  # so many things are told one by one; the rest is a number
 TOGETHER = 0.6  # seconds between two looks that may still be told as one moment
 RELATIONS = {
@@ -75,7 +77,7 @@ def find(past: Past, subject: str, after: float | None, before: float | None, la
 
 
 def _about(past: Past, asked: Question, labels_of: LabelsOf) -> Reply:
-    after, before = (asked.at - 1.0, asked.at + 1.0) if asked.at is not None else (asked.after, asked.before)
+    after, before = (asked.at - AROUND, asked.at + AROUND) if asked.at is not None else (asked.after, asked.before)
     found = find(past, asked.subject, after, before, labels_of)
     name = asked.subject or "thing"
     if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serval.assistant.event import Event, EventKind
+from serval.assistant.timeline.plain import clock
 
 LABELS = 12  # labels told apart in one note; the rarest beyond that are only counted together
 OTHERS = "other things"
@@ -101,6 +102,5 @@ def _span(since: float, until: float) -> str:
 
 
 def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    """Tenths are more than a note knows."""
+    return clock(seconds).partition(".")[0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serval.assistant.answers.words import ZONES, amount, article, clock, counted, join, place, plain, plural, quadrant
+from serval.assistant.answers.words import ZONES, amount, article, counted, join, place, plain, plural, quadrant
 from serval.media.box import Box
 
 
@@ -40,14 +40,6 @@ def test_counts(count, noun, exact, spoken):
 
 def test_join():
     assert [join(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0, "00:00.0"), (12, "00:12.0"), (75.25, "01:15.2"), (59.97, "00:59.9"), (3723.4, "1:02:03.4"), (-1, "00:00.0")],
-)
-def test_clock(seconds, shown):
-    assert clock(seconds) == shown
 
 
 def test_plain_names_and_plurals():

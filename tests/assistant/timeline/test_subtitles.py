@@ -162,6 +162,14 @@ def test_one_line_is_one_line_that_any_terminal_may_print(text):
         assert line == " ".join(text.split())
 
 
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [(0, "0:00.0"), (12, "0:12.0"), (75.25, "1:15.2"), (59.97, "0:59.9"), (3723.4, "1:02:03.4"), (-1, "0:00.0")],
+)
+def test_times_as_they_are_shown(time, shown):
+    assert clock(time) == shown
+
+
 @given(st.integers(0, 10_000_000))
 def test_a_time_shown_is_read_back(tenths):
     assert abs(seconds(clock(tenths / 10)) - tenths / 10) < 1e-6
