@@ -190,7 +190,7 @@ class Video:
                     text = f"its picture changes from {size[0]}x{size[1]} to {frame.width}x{frame.height}"
                     yield Remark("resolution", time, text, {"width": frame.width, "height": frame.height})
                 size = frame.width, frame.height
-            if jump and self._stored:
+            if jump:
                 yield Remark("clock_jump", time, f"its time stamps jump by {jump:+.2f} s", {"seconds": round(jump, 3)})
             if self._stored and (index >= self._limits.frames or time > self._limits.duration):
                 yield Remark("broken", last, "it goes on beyond the limits; the rest is left out", {"pictures": index})

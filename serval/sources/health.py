@@ -45,6 +45,10 @@ class Health:
             )
         return notes
 
+    def connected(self, time: float) -> None:
+        """Connected anew: whatever was missing before is over, and what comes is compared with the picture before the loss."""
+        self._trouble, self._pictured, self._heard = None, time, -np.inf
+
     def sound(self, time: float) -> None:
         """Sound came."""
         self._heard = time

@@ -3,107 +3,144 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
+import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
-from urllib.parse import unquote, urljoin, urlsplit
+import time
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from serval.media.sniff import HEAD, sniff
 from serval.refusal import Refusal
 
-TIMEOUT = 10.0  # seconds for connecting and for each read
+CONNECT, READ, OPEN = 4.0, 10.0, 20.0  # seconds for connecting, for each read, and until the stream's headers are complete
 _REDIRECTS = 3
 _SENT = {301, 302, 303, 307, 308}
-
-
-@dataclass
-class HttpStream:
-    """The body of an answer: `demuxer` to read it with, and `read`."""
-
-    demuxer: str
-    read: Callable[[int], bytes]
-    close: Callable[[], None]
-
-
-def open_http(address: str, what: str, timeout: float = TIMEOUT) -> HttpStream:
-    """Connect and find out what comes.
-
-    Raises:
-        Refusal: a playlist or something that is no video; it will not mend itself.
-        OSError, http.client.HTTPException: no connection, or the server refuses; it may.
-    """
-    for _ in range(_REDIRECTS + 1):
-        connection, answer = _get(address, timeout)
-        if answer.status in _SENT and (target := answer.getheader("Location")):
-            connection.close()
-            address = _followed(address, target, what)
-            continue
-        if answer.status != 200:
-            connection.close()
-            raise ServerRefusedError(answer.status)
-        return _stream(connection, answer, what)
-    raise Refusal(what, "the server sends us from one address to the next", "give the stream's own address")
+_WRITTEN = "".join(chr(code) for code in range(0x21, 0x7F))  # what is plain in an address stays as the person wrote it
 
 
 class ServerRefusedError(OSError):
-    """An HTTP answer that is not the stream. The errno is the status."""
+    """An HTTP answer that is not the stream."""
 
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(f"status {status}")
 
 
-def _get(address: str, timeout: float) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    parts = urlsplit(address)
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection
-    if parts.scheme.lower() == "https":
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout)
-    headers = {"User-Agent": "serval", "Accept": "*/*"}
-    if parts.username is not None:
-        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
+class HttpStream:
+    """The body of an answer.
+
+    Attributes:
+        demuxer: to read it with; known after `connect`.
+    """
+
+    def __init__(self, address: str, what: str) -> None:
+        self._address, self._what = address, what
+        self._socket: socket.socket | None = None
+        self._answer: http.client.HTTPResponse | None = None
+        self._closed = False
+        self._until: float | None = None
+        self._rest = bytearray()
+        self.demuxer = ""
+
+    def connect(self) -> None:
+        """Connect and find out what comes.
+
+        Raises:
+            Refusal: a playlist or something that is no video; it will not mend itself.
+            OSError, http.client.HTTPException: no connection, or the server refuses; it may.
+        """
+        self._until = time.monotonic() + OPEN
+        for _ in range(_REDIRECTS + 1):
+            answer = self._get()
+            if answer.status in _SENT and (target := answer.getheader("Location")):
+                self._release()
+                self._address = followed(self._address, target, self._what)
+                continue
+            if answer.status != 200:
+                raise ServerRefusedError(answer.status)
+            self._begin(answer)
+            return
+        raise Refusal(self._what, "the server sends us from one address to the next", "give the stream's own address")
+
+    def opened(self) -> None:
+        """The headers are complete: from now on only single reads are timed."""
+        self._until = None
+
+    def read(self, count: int) -> bytes:
+        """At most ``count`` bytes as soon as there are any; none at the end."""
+        if self._rest:
+            block = bytes(self._rest[:count])
+            del self._rest[:count]
+            return block
+        if self._until is not None and time.monotonic() > self._until:
+            raise TimeoutError
+        answer = self._answer
+        return b"" if self._closed or answer is None else answer.read1(count)
+
+    def close(self) -> None:
+        """End it, and a read that is waiting in another thread."""
+        self._closed = True
+        if self._socket is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # not the method of a TLS socket, which would pull its state from under the reader
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self._release()
+
+    def _release(self) -> None:
+        answer, self._answer = self._answer, None
+        connected, self._socket = self._socket, None
+        if connected is not None:
+            connected.close()
+        if answer is not None:
+            answer.close()
+
+    def _get(self) -> http.client.HTTPResponse:
+        parts = urlsplit(self._address)
+        host, port = parts.hostname or "", parts.port
+        connection: http.client.HTTPConnection
+        if parts.scheme.lower() == "https":
+            connection = http.client.HTTPSConnection(host, port, timeout=CONNECT, context=ssl.create_default_context())
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=CONNECT)
+        headers = {"User-Agent": "serval", "Accept": "*/*"}
+        if parts.username is not None:
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_WRITTEN)
+        connection.connect()
+        self._socket = connection.sock  # kept: http.client lets go of it when the answer has no length
+        self._socket.settimeout(READ)
+        if self._closed:
+            raise ConnectionAbortedError
         connection.request("GET", path, headers=headers)
-        return connection, connection.getresponse()
-    except BaseException:
-        connection.close()
-        raise
+        self._answer = connection.getresponse()
+        return self._answer
+
+    def _begin(self, answer: http.client.HTTPResponse) -> None:
+        kind = (answer.getheader("Content-Type") or "").lower()
+        parted = kind.startswith("multipart/x-mixed-replace")
+        head = b""
+        while len(head) < (64 if parted else HEAD) and (block := self.read(HEAD - len(head))):
+            head += block
+        if not head:
+            raise EOFError
+        self.demuxer = "mpjpeg" if parted else sniff(head, self._what)
+        self._rest += head
 
 
-def _followed(address: str, target: str, what: str) -> str:
+def followed(address: str, target: str, what: str) -> str:
     """A redirection stays with the same host, and never goes from https to http: the password goes with it."""
-    after, before = urlsplit(urljoin(address, target)), urlsplit(address)
+    try:
+        after, before = urlsplit(urljoin(address, target)), urlsplit(address)
+        usable = after.port is None or after.port > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Refusal(what, "the server sends us to a malformed address", "give the stream's own address")
     upgraded = (before.scheme, after.scheme) == ("http", "https")
     if after.hostname != before.hostname or not (after.scheme == before.scheme or upgraded):
         raise Refusal(what, "the server sends us to another host", "give the stream's own address")
     user = before.netloc.rpartition("@")[0]
     return after._replace(netloc=f"{user}@{after.netloc}" if user and "@" not in after.netloc else after.netloc).geturl()
-
-
-def _stream(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse, what: str) -> HttpStream:
-    kind = (answer.getheader("Content-Type") or "").lower()
-    try:
-        head = b""
-        while len(head) < HEAD and (block := answer.read1(HEAD - len(head))):
-            head += block
-            if kind.startswith("multipart/") and len(head) >= 64:
-                break
-        demuxer = "mpjpeg" if kind.startswith("multipart/x-mixed-replace") else sniff(head, what)
-    except BaseException:
-        connection.close()
-        raise
-    rest = bytearray(head)
-
-    def read(count: int) -> bytes:
-        if rest:
-            block = bytes(rest[:count])
-            del rest[:count]
-            return block
-        return answer.read1(count)
-
-    return HttpStream(demuxer, read, connection.close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import http.client
 import logging
 import queue
@@ -20,7 +22,7 @@ from serval.media.video import Remark, Tick, Video
 from serval.refusal import Refusal
 from serval.sources.clock import Clock
 from serval.sources.health import Health
-from serval.sources.http_stream import ServerRefusedError, open_http
+from serval.sources.http_stream import HttpStream, ServerRefusedError
 from serval.sources.reconnect import Backoff
 from serval.sources.source import NoteKind, SourceNote
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _CAMERA = re.compile(r"^camera:(\d{1,3})$")
 _OPEN, _READ = 10.0, 10.0  # seconds
+_SETTLED = 5.0  # seconds of pictures after which a connection counts as sound again
 _LOOK = 1.0  # seconds between two looks at the health of a source from which nothing comes
 _RTSP = {
     "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls",
@@ -36,7 +39,8 @@ _RTSP = {
     "allowed_media_types": "video+audio",
 }
 _LOST = (OSError, EOFError, av.FFmpegError, http.client.HTTPException)
-Opened = tuple[Video, Callable[[], None]]
+Hold = Callable[[Callable[[], None]], None]  # takes what ends the connection, as soon as there is one
+Opener = Callable[[Hold], Video]
 
 
 def address_kind(text: str) -> str | None:
@@ -80,21 +84,26 @@ def open_live(address: str, name: str, *, clock: Clock, limits: MediaLimits | No
     return LiveSource(name, kind, _opener(address, kind, name, limits or MediaLimits()), clock)
 
 
-def _opener(address: str, kind: str, name: str, limits: MediaLimits) -> Callable[[], Opened]:
-    def opened() -> Opened:
+def _opener(address: str, kind: str, name: str, limits: MediaLimits) -> Opener:
+    def opened(hold: Hold) -> Video:
         if kind == "http":
-            stream = open_http(address, name)
+            stream = HttpStream(address, name)
+            hold(stream.close)
+            stream.connect()
             video = open_stream(stream, stream.demuxer, what=name, source=name, limits=limits)
-            return video, stream.close
+            stream.opened()
+            return video
         if kind == "rtsp":
-            video = open_address(address, "rtsp", _RTSP, (_OPEN, _READ), what=name, source=name, limits=limits)
-        else:
-            number = _CAMERA.match(address)
-            assert number is not None
-            device = f"/dev/video{int(number[1])}"
-            options = {"protocol_whitelist": "file"}
-            video = open_address(device, "v4l2", options, (_OPEN, _READ), what=name, source=name, limits=limits)
-        return video, lambda: None
+            return open_address(address, "rtsp", _RTSP, (_OPEN, _READ), what=name, source=name, limits=limits)
+        number = _CAMERA.match(address)
+        assert number is not None
+        device, options = f"/dev/video{int(number[1])}", {"protocol_whitelist": "file"}
+        try:
+            return open_address(device, "v4l2", options, (_OPEN, _READ), what=name, source=name, limits=limits)
+        except FileNotFoundError:
+            raise OSError(errno.ENODEV, "no device") from None
+        except ValueError:  # this system's FFmpeg knows no such demuxer
+            raise Refusal(name, "cameras by number are read on Linux only", "give the camera's rtsp:// address") from None
 
     return opened
 
@@ -102,109 +111,138 @@ def _opener(address: str, kind: str, name: str, limits: MediaLimits) -> Callable
 class LiveSource:
     """A source that is tried for ever. Its pictures carry the clock's time at their arrival.
 
-    A reader thread decodes, so that silence can be noticed while a read waits; at most a few items stand between it and
-    `items`, and pictures beyond that are replaced by newer ones.
+    A reader thread decodes, so that silence can be noticed while a read waits. A few items may stand between it and `items`;
+    then it waits, so whoever asks for the items must be quick, and drop what cannot be used.
     """
 
     live = True
 
-    def __init__(self, name: str, kind: str, opener: Callable[[], Opened], clock: Clock, *, seed: int = 0) -> None:
+    def __init__(self, name: str, kind: str, opener: Opener, clock: Clock, *, seed: int = 0) -> None:
         self.name, self.kind = name, kind
         self._opener, self._clock = opener, clock
         self._stop = threading.Event()
         self._backoff = Backoff(seed=seed)
+        self._health = Health(name, start=clock.now())
         self._arrived: queue.Queue[Frame | Remark | Tick | BaseException] = queue.Queue(maxsize=8)
-        self._index = 0
-        self._undo: Callable[[], None] = lambda: None
+        self._index, self._last = 0, 0.0  # pictures so far, and when the last one came
+        self._undo: Callable[[], None] = _nothing
+        self._lost = False
 
     def close(self) -> None:
         self._stop.set()
         self._undo()
+        with contextlib.suppress(queue.Full):
+            self._arrived.put_nowait(EOFError())  # wakes whoever waits for the next item
 
     def items(self) -> Iterator[Frame | SourceNote]:
         """Pictures and notes until `close`.
 
         Raises:
-            Refusal: at the first connection, what comes is nothing that can be watched.
+            Refusal: at the first try, what comes is nothing that can be watched.
         """
-        connected = lost = False
+        opened = False
         while not self._stop.is_set():
+            self._undo = _nothing
             try:
-                video, self._undo = self._opener()
-            except Refusal:
-                if not connected:
+                video = self._opener(self._hold)
+            except (*_LOST, Refusal) as failure:
+                self._undo()
+                if isinstance(failure, Refusal) and not (opened or self._lost):
                     raise
-                error: BaseException = EOFError()
-            except _LOST as failure:
-                error = failure
+                error: BaseException = failure
             else:
-                kind, words = (NoteKind.BACK, "back") if lost else (NoteKind.OPENED, "opened")
-                yield self._note(kind, f"{self.name} is {words}" if lost else f"{self.name} {words}")
-                connected, lost = True, False
-                self._backoff.reset()
+                if not (opened or self._lost):
+                    size = f": {video.info.width}x{video.info.height}" if video.info and video.info.width else ""
+                    yield self._note(NoteKind.OPENED, f"{self.name} opened{size}", video.info.as_data() if video.info else {})
+                opened = True
                 error = yield from self._pictures(video)
             if self._stop.is_set():
                 return
-            if not lost:
-                lost = True
-                yield self._note(NoteKind.LOST, f"{self.name} is lost ({_words(error)}); trying again")
+            if not self._lost:
+                self._lost = True
+                what = "is lost" if opened else "cannot be opened"
+                yield self._note(NoteKind.LOST, f"{self.name} {what} ({_words(error)}); trying again")
             self._clock.sleep(self._backoff.next(), self._stop)
 
-    def _pictures(self, video: Video) -> Generator[Frame | SourceNote, None, BaseException]:
-        health = Health(self.name, start=self._clock.now())
-        self._arrived = queue.Queue(maxsize=8)  # nothing of the connection before
-        reader = threading.Thread(target=self._decode, args=(video,), name=f"serval-decode-{self.name}", daemon=True)
-        reader.start()
-        while not self._stop.is_set():
-            try:
-                item = self._arrived.get(timeout=_LOOK)
-            except queue.Empty:
-                yield from health.tick(self._clock.now())
-                continue
-            now = self._clock.now()
-            if isinstance(item, BaseException):
-                reader.join(1.0)
-                return item
-            if isinstance(item, Frame):
-                item.index, item.time = self._index, now
-                self._index += 1
-                yield from health.picture(item.luma, now)
-                yield item
-            elif isinstance(item, Remark):
-                yield self._note(NoteKind(item.kind), f"{self.name}: {item.text}", item.data)
-            elif item is Tick.SOUND:
-                health.sound(now)
-                yield from health.tick(now)
-        return EOFError()
+    def _hold(self, undo: Callable[[], None]) -> None:
+        self._undo = undo
+        if self._stop.is_set():
+            undo()
 
-    def _decode(self, video: Video) -> None:
+    def _pictures(self, video: Video) -> Generator[Frame | SourceNote, None, BaseException]:
+        since = self._clock.now()
+        self._health.connected(since)
+        self._arrived, over = queue.Queue(maxsize=8), threading.Event()  # nothing of the connection before
+        reader = threading.Thread(target=self._decode, args=(video, over), name=f"serval-decode-{self.name}", daemon=True)
+        reader.start()
+        try:
+            while not self._stop.is_set():
+                try:
+                    item = self._arrived.get(timeout=_LOOK)
+                except queue.Empty:
+                    yield from self._health.tick(self._clock.now())
+                    continue
+                if isinstance(item, BaseException):
+                    return item
+                yield from self._seen(item)
+                if isinstance(item, Frame) and item.time - since >= _SETTLED:
+                    self._backoff.reset()
+            return EOFError()
+        finally:
+            over.set()
+            self._undo()
+            reader.join(2.0)
+
+    def _seen(self, item: Frame | Remark | Tick) -> Iterator[Frame | SourceNote]:
+        """Take note of an item, and pass a picture on."""
+        now = self._clock.now()
+        if isinstance(item, Frame):
+            if self._lost:
+                self._lost = False
+                yield self._note(NoteKind.BACK, f"{self.name} is back")
+            item.index = self._index
+            self._index, self._last = self._index + 1, item.time
+            yield from self._health.picture(item.luma, item.time)
+            yield item
+        elif isinstance(item, Remark):
+            # Time stamps that leap by as much as nothing came are right.
+            if item.kind != "clock_jump" or item.data["seconds"] < 0 or now - self._last < item.data["seconds"] / 2:
+                yield self._note(NoteKind(item.kind), f"{self.name}: {item.text}", item.data)
+        elif item is Tick.SOUND:
+            self._health.sound(now)
+            yield from self._health.tick(now)
+
+    def _decode(self, video: Video, over: threading.Event) -> None:
         end: BaseException = EOFError()
         try:
             for item in video.items():
-                if self._stop.is_set():
+                if isinstance(item, Frame):
+                    item.time = self._clock.now()
+                if not self._hand_on(item, over):
                     return
-                self._hand_on(item)
-        except (*_LOST, Refusal, ValueError) as error:
+        except Exception as error:
             end = error
+            if not isinstance(error, (*_LOST, Refusal)):
+                log.error("decoding %s failed: %s", self.name, type(error).__name__)  # its text may hold an address
         finally:
-            self._undo()
             video.close()
-            self._hand_on(end)
+            self._hand_on(end, over)
 
-    def _hand_on(self, item: Frame | Remark | Tick | BaseException) -> None:
-        """Never wait: when nobody takes them, the oldest goes."""
-        while True:
+    def _hand_on(self, item: Frame | Remark | Tick | BaseException, over: threading.Event) -> bool:
+        while not (over.is_set() or self._stop.is_set()):
             try:
-                self._arrived.put_nowait(item)
-                return
+                self._arrived.put(item, timeout=0.1)
             except queue.Full:
-                try:
-                    self._arrived.get_nowait()
-                except queue.Empty:
-                    continue
+                continue
+            return True
+        return False
 
     def _note(self, kind: NoteKind, text: str, data: dict[str, object] | None = None) -> SourceNote:
         return SourceNote(kind, self.name, self._clock.now(), text, data or {})
+
+
+def _nothing() -> None:
+    pass
 
 
 def _words(error: BaseException) -> str:
