@@ -51,6 +51,8 @@ class ObjectsGate:
         track = next((each for each in view.tracks if each.id == change.track), None)
         if not self._fits(change.label, track.alternatives if track else ()):
             return 0.0
+        if change.on == "person" and not asked.labels:
+            return 0.0  # what somebody wears came with them
         if asked.count_op and not _holds(change.after, asked.count_op, asked.count):
             return 0.0
         worth = max(change.score, 0.5)

@@ -109,7 +109,7 @@ class Objects:
     def _arrive(self, each: Followed, luma: Luma, now: float) -> list[Change]:
         if each.settled or not each.confirmed or each.missed or now - each.first_seen < STABLE - 1e-6:
             return []
-        twins = [other for other in self._tracker.objects if other.settled and _beside(each, other)]
+        twins = [other for other in self._tracker.objects if other.settled and _touching(each, other)]
         lost = [other for other in self._tracker.objects if self._is_lost_twin(other, each, luma)]
         if lost:
             max(lost, key=lambda other: other.seen).become(each)
@@ -153,8 +153,8 @@ class Objects:
             return []
         before = self._counts()[each.group]
         self._tracker.remove(each)
-        if each.carried or each.name()[0] in _FIXTURES:
-            return []  # told when it was taken; or a thing that does not walk off
+        if each.carried or each.name()[0] in _FIXTURES or each.strength(each.seen) < SURE or self._unclear(each, each.seen):
+            return []  # told when it was taken; or a thing that does not walk off, or may never have been there
         self._gone.append((now, each.group, each.box))
         hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.stood is not None else None
         kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
@@ -251,15 +251,22 @@ class Objects:
     def _counts(self) -> Counter[str]:
         return Counter(each.group for each in self._tracker.objects if each.settled)
 
-    def _on(self, each: Followed) -> str:
-        """The surface whose box holds the foot of the thing, with the foot above the surface's own."""
+    def _on(self, each: Followed, kind: ChangeKind) -> str:
+        """The surface whose box holds the foot of the thing; or "person" for what somebody wears or carries."""
         x, y = each.box.center[0], each.box.bottom
         for other in self._tracker.objects:
-            label = other.name()[0]
-            if other is not each and other.confirmed and label in _SURFACES and other.box.area > each.box.area:
-                box = other.box
-                if box.left <= x <= box.right and box.top <= y < box.bottom:
-                    return label
+            if other is each or not other.confirmed or other.box.area <= each.box.area:
+                continue
+            label, box = other.name()[0], other.box
+            if (
+                kind is ChangeKind.APPEARS
+                and label == "person"
+                and each.group != "person"
+                and each.box.inside(box.grow(1.1)) > 0.6
+            ):
+                return label
+            if label in _SURFACES and box.left <= x <= box.right and box.top <= y < box.bottom:
+                return label
         return ""
 
     def _change(
@@ -287,7 +294,7 @@ class Objects:
             track=each.id,
             side=side,
             heading=heading,
-            on=self._on(each) if kind in (ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.APPEARS) else "",
+            on=self._on(each, kind) if kind in (ChangeKind.PUT, ChangeKind.TAKEN, ChangeKind.APPEARS) else "",
             hand=hand,
         )
 
@@ -319,6 +326,13 @@ def _may_be_one(each: Followed, other: Followed, now: float) -> bool:
         return True
     both = each.box.union(other.box)
     return not other.missed and both.width <= 1.3 * other.widest and both.height <= 1.3 * other.tallest
+
+
+def _touching(each: Followed, other: Followed) -> bool:
+    """Whether two of a kind are, or were when the newer one was first seen, side by side."""
+    reach = other.box.grow(1.6)
+    near = each.box.grow(1.6).intersection(reach) > 0 or each.first_box.grow(1.6).intersection(reach) > 0
+    return other is not each and other.group == each.group and near
 
 
 def _beside(each: Followed, other: Followed) -> bool:
