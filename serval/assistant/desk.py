@@ -12,6 +12,7 @@ from serval.assistant.policy import Decision
 from serval.assistant.view import Change, View
 from serval.assistant.watch import Watch
 from serval.media.frame import Frame
+from serval.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Desk:
 
     def put(self, wake: Wake) -> None:
         if self._worker is None:
-            self._handle(wake)
+            self._serve(wake)
             return
         with self._changed:
             self._waiting = sorted([*self._waiting, wake], key=lambda each: each.urgency)
@@ -100,14 +101,23 @@ class Desk:
                 wake = self._waiting.pop(0)
                 self._busy = True
             try:
-                if not self._closed and self._now() - wake.view.time > self._patience:
+                if self._now() - wake.view.time > self._patience:
                     self._dropped(wake, "stale")
                 else:
-                    self._handle(wake)
-            except Exception:  # one bad answer must not end the watch
-                log.exception("an answer failed")
-                self._dropped(wake, "failed")
+                    self._serve(wake)
+            except Refusal as refusal:  # the timeline cannot be written: the event loop, which writes it too, will end for it
+                log.error("an answer is lost: %s", refusal)
             finally:
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+    def _serve(self, wake: Wake) -> None:
+        """Handle a wake; one bad answer must not end the watch."""
+        try:
+            self._handle(wake)
+        except Refusal:
+            raise
+        except Exception:
+            log.exception("an answer failed")
+            self._dropped(wake, "failed")

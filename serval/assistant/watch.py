@@ -40,8 +40,15 @@ class Watch:
     def __post_init__(self) -> None:
         self._gate_state, self._policy_state = self.gate.start(), self.policy.start()
 
-    def step(self, view: View) -> tuple[Score, Decision]:
+    def step(self, view: View, gathering: bool = False) -> tuple[Score, Decision]:
+        """The gate's score and the policy's decision for a view.
+
+        Args:
+            gathering: the last wake is not spoken yet; whatever happens now is company for it, not held back.
+        """
         self._gate_state, score = self.gate.step(self._gate_state, view)
+        if gathering and score.momentary and score.because and score.value >= self.policy.threshold:
+            return score, Decision("wake", score.why, score.because)
         self._policy_state, decision = self.policy.step(self._policy_state, score, view.time)
         return score, decision
 

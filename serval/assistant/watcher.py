@@ -111,7 +111,7 @@ class Watcher:
         make_station: source name -> its fresh `Station`.
         timeline, recording, memory: where events, inputs and the past are kept; the last two may be left out.
         threaded: answer on a worker thread (real time) instead of inline (every frame waits, every run alike).
-        now: seconds on the run's clock; inline answers carry the time of their frame instead.
+        now: seconds on the run's clock; inline answers carry the time of the frame at which they were spoken instead.
         started: wall time of second 0, for schedules and expiry.
         merge_seconds: how long a wake waits for company before it is spoken.
         skip: ids of wakes that are dropped, with the reason; replaying a run drops those that the run itself dropped.
@@ -185,8 +185,8 @@ class Watcher:
         return view
 
     def _decide(self, station: Station, watch: Watch, frame: Frame, view: View) -> None:
-        score, decision = watch.step(view)
         name = watch.instruction.id
+        score, decision = watch.step(view, gathering=name in station.pending)
         action: str = decision.action
         why = decision.why
         if action == "wake":
@@ -243,7 +243,8 @@ class Watcher:
         percept = self._look_again(wake)
         facts = gather(wake.view, wake.because, frame.sha256, percept, wake.watch.understanding)
         facts = tuple(_named(fact, self._stations[frame.source].pictures) for fact in facts)
-        repeated = not wake.because and self._is_known(wake, facts)
+        own = wake.watch.gate.name == wake.watch.understanding.gate  # wakes only when something rises, and that is news
+        repeated = not own and not wake.because and self._is_known(wake, facts)
         request = Request(
             facts=facts, time=frame.time, source=frame.source, instruction=instruction, frames=(frame,), seed=wake.number
         )
@@ -253,6 +254,7 @@ class Watcher:
         if repeated:
             return  # a poll that found what the last one found
         evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
+        until = max(frame.time, *(change.time for change in wake.because)) if wake.because else frame.time
         held = wake.score.value < wake.watch.policy.threshold  # the score of this moment is not what it woke for
         score = max(wake.score.value, *(change.score for change in wake.because)) if held else wake.score.value
         if self._recording is not None:
@@ -263,8 +265,8 @@ class Watcher:
                 source=frame.source,
                 instruction=instruction.id,
                 t_start=min((change.started for change in wake.because), default=frame.time),
-                t_end=frame.time,
-                said_at=self._now() if self._now else frame.time,
+                t_end=until,
+                said_at=self._now() if self._now else max(self._time, until),
                 text=answer.text,
                 data=self._data(instruction, facts, frame.time, answer),
                 score=score,
