@@ -103,8 +103,18 @@ def test_a_row_must_fit_its_columns() -> None:
 
 @pytest.mark.parametrize(
     ("cell", "text"),
-    [(None, "–"), (True, "yes"), (12345, "12,345"), (1234.5, "1,234"), (12.34, "12.3"), (0.123, "0.12"), (0.00123, "0.0012")]
-    + [(0.0, "0.00"), (float("nan"), "–"), ("as it is", "as it is")],
+    [
+        (None, "–"),
+        (True, "yes"),
+        (12345, "12,345"),
+        (1234.5, "1,234"),
+        (12.34, "12.3"),
+        (0.123, "0.12"),
+        (0.00123, "0.0012"),
+        (0.0, "0.00"),
+        (float("nan"), "–"),
+        ("as it is", "as it is"),
+    ],
 )
 def test_cells_as_people_read_them(cell: str | float | None, text: str) -> None:
     assert shown(cell) == text
