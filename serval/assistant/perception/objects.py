@@ -156,7 +156,8 @@ class Objects:
         if each.carried or each.name()[0] in _FIXTURES or each.strength(each.seen) < SURE or self._unclear(each, each.seen):
             return []  # told when it was taken; or a thing that does not walk off, or may never have been there
         self._gone.append((now, each.group, each.box))
-        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if each.stood is not None else None
+        takeable = each.stood is not None and each.group != "person"  # people's own hands are always near them
+        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if takeable else None
         kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
         return [self._change(kind, each, now, each.seen, before, before - 1, side=side, hand=hand)]
 

@@ -99,6 +99,11 @@ class TestNeither:
         covered = cup((0.0, *HERE), (99.0, *HERE), blind=((7.0, 8.0),))
         assert stage([covered, hand(*comes_and_goes(6.0))]).changes(18) == []
 
+    def test_hands_take_and_put_no_people(self, stage, thing, hand):
+        guest = thing("person", ((5.0, 1.1, 0.6), (7.0, 0.5, 0.6), (12.0, 0.5, 0.6), (14.0, 1.1, 0.6)))
+        waving = hand((5.0, 1.1, 0.5), (7.0, 0.5, 0.5), (12.0, 0.5, 0.5), (14.0, 1.1, 0.5))
+        assert told(stage([guest, waving]).changes(20)) == [("appears", "person"), ("leaves", "person")]
+
     def test_a_dog_that_goes_where_no_hand_is_leaves(self, stage, thing):
         dog = thing("dog", ((0.0, 0.5, 0.7), (6.0, 0.5, 0.7), (8.0, 1.1, 0.7)), size=(0.14, 0.2))
         assert told(stage([dog]).changes(15)) == [("leaves", "dog")]
