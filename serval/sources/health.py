@@ -55,14 +55,16 @@ class Health:
 
     def tick(self, time: float) -> list[SourceNote]:
         """Time passes, whether or not anything comes."""
-        if self._trouble is not None or time - self._pictured < self._patience:
+        if self._trouble is NoteKind.STALLED or time - self._pictured < self._patience:
             return []
         long = f"{time - self._pictured:.0f} s"
-        if time - self._heard < self._patience:
-            self._trouble = NoteKind.AUDIO_ONLY
-            return [self._note(self._trouble, time, f"sound and no picture for {long}")]
-        self._trouble = NoteKind.STALLED
-        return [self._note(self._trouble, time, f"connected, and no picture for {long}")]
+        if time - self._heard >= self._patience:
+            self._trouble = NoteKind.STALLED
+            return [self._note(self._trouble, time, f"connected, and no picture for {long}")]
+        if self._trouble is NoteKind.AUDIO_ONLY:
+            return []
+        self._trouble = NoteKind.AUDIO_ONLY
+        return [self._note(self._trouble, time, f"sound and no picture for {long}")]
 
     def _note(self, kind: NoteKind, time: float, text: str) -> SourceNote:
         return SourceNote(kind, self._source, time, f"{self._source}: {text}", {})

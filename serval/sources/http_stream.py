@@ -7,7 +7,9 @@ import contextlib
 import http.client
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from serval.media.sniff import HEAD, sniff
@@ -38,7 +40,7 @@ class HttpStream:
         self._address, self._what = address, what
         self._socket: socket.socket | None = None
         self._answer: http.client.HTTPResponse | None = None
-        self._closed = False
+        self._closed, self._in_use = False, threading.Lock()
         self._until: float | None = None
         self._rest = bytearray()
         self.demuxer = ""
@@ -51,6 +53,10 @@ class HttpStream:
             OSError, http.client.HTTPException: no connection, or the server refuses; it may.
         """
         self._until = time.monotonic() + OPEN
+        with self._use():
+            self._follow()
+
+    def _follow(self) -> None:
         for _ in range(_REDIRECTS + 1):
             answer = self._get()
             if answer.status in _SENT and (target := answer.getheader("Location")):
@@ -73,10 +79,13 @@ class HttpStream:
             block = bytes(self._rest[:count])
             del self._rest[:count]
             return block
+        with self._use():
+            return self._receive(count)
+
+    def _receive(self, count: int) -> bytes:
         if self._until is not None and time.monotonic() > self._until:
             raise TimeoutError
-        answer = self._answer
-        return b"" if self._closed or answer is None else answer.read1(count)
+        return b"" if self._closed or self._answer is None else self._answer.read1(count)
 
     def close(self) -> None:
         """End it, and a read that is waiting in another thread."""
@@ -86,7 +95,19 @@ class HttpStream:
                 OSError
             ):  # not the method of a TLS socket, which would pull its state from under the reader
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-        self._release()
+        if self._in_use.acquire(blocking=False):
+            self._release()
+            self._in_use.release()
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[None]:
+        """While a thread is inside, `close` only makes it come out, and it clears up itself."""
+        with self._in_use:
+            try:
+                yield
+            finally:
+                if self._closed:
+                    self._release()
 
     def _release(self) -> None:
         answer, self._answer = self._answer, None
@@ -122,7 +143,7 @@ class HttpStream:
         kind = (answer.getheader("Content-Type") or "").lower()
         parted = kind.startswith("multipart/x-mixed-replace")
         head = b""
-        while len(head) < (64 if parted else HEAD) and (block := self.read(HEAD - len(head))):
+        while len(head) < (64 if parted else HEAD) and (block := self._receive(HEAD - len(head))):
             head += block
         if not head:
             raise EOFError

@@ -9,6 +9,7 @@ import logging
 import queue
 import re
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from urllib.parse import urlsplit
 
@@ -117,11 +118,11 @@ class LiveSource:
 
     live = True
 
-    def __init__(self, name: str, kind: str, opener: Opener, clock: Clock, *, seed: int = 0) -> None:
+    def __init__(self, name: str, kind: str, opener: Opener, clock: Clock) -> None:
         self.name, self.kind = name, kind
         self._opener, self._clock = opener, clock
         self._stop = threading.Event()
-        self._backoff = Backoff(seed=seed)
+        self._backoff = Backoff(seed=zlib.crc32(name.encode()))  # each source has its own jitter, the same every time
         self._health = Health(name, start=clock.now())
         self._arrived: queue.Queue[Frame | Remark | Tick | BaseException] = queue.Queue(maxsize=8)
         self._index, self._last = 0, 0.0  # pictures so far, and when the last one came
@@ -199,7 +200,7 @@ class LiveSource:
         if isinstance(item, Frame):
             if self._lost:
                 self._lost = False
-                yield self._note(NoteKind.BACK, f"{self.name} is back")
+                yield SourceNote(NoteKind.BACK, self.name, item.time, f"{self.name} is back")
             item.index = self._index
             self._index, self._last = self._index + 1, item.time
             yield from self._health.picture(item.luma, item.time)

@@ -1,6 +1,8 @@
 """Sources that do as they are told."""
 
+import contextlib
 import io
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -113,3 +115,52 @@ def encoded():
 @pytest.fixture(scope="session")
 def pictures():
     return moving
+
+
+class HttpCamera:
+    """A server on loopback; ``answer(visit, request, send, closing)`` says what each connection, counted from 0, gets."""
+
+    def __init__(self, answer: Callable[..., None], port: int = 0) -> None:
+        self._answer, self.closing, self.requests = answer, threading.Event(), []
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener.settimeout(0.02)
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while not self.closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = self._listener.accept()
+                thread = threading.Thread(target=self._serve, args=(connection, len(self._threads) - 1), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _serve(self, connection: socket.socket, visit: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            request = b""
+            while b"\r\n\r\n" not in request and (block := connection.recv(4096)):
+                request += block
+            self.requests.append(request)
+            self._answer(visit, request, connection.sendall, self.closing)
+
+    def close(self) -> None:
+        self.closing.set()
+        for thread in self._threads:
+            thread.join(5.0)
+        self._listener.close()
+
+
+@pytest.fixture
+def serve(threads_end) -> Iterator[Callable[..., HttpCamera]]:
+    """Start cameras that end with the test."""
+    cameras = []
+
+    def start(answer: Callable[..., None], port: int = 0) -> HttpCamera:
+        cameras.append(HttpCamera(answer, port))
+        return cameras[-1]
+
+    yield start
+    for camera in cameras:
+        camera.close()

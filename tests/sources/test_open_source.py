@@ -53,9 +53,10 @@ def test_the_kinds(clip, tmp_path, monkeypatch):
     "spec",
     [
         "concat:{0}|{0}", "subfile,,start,0,end,0,,:{0}", "file:{0}", "file://{0}", "data:video/mp4;base64,AAAA",
-        "ftp://host/a.mp4",         "pipe:0", "tcp://127.0.0.1:9", "udp://239.0.0.1:1", "crypto:{0}", "async:{0}", "cache:{0}",
-        "rtmp://h/a", "gopher://h/a",         "hls+http://h/a.m3u8", "camera:x", "camera:-1", "camera:", "CONCAT:{0}", "http:{0}", "rtsp:{0}", "lavfi:testsrc",
-        "\x1b[31m:x",         "data:video/mp4;base64," + "A" * 5000, "a" * 5000, "a\0b", "file:///proc/self/environ",
+        "ftp://host/a.mp4", "pipe:0", "tcp://127.0.0.1:9", "udp://239.0.0.1:1", "crypto:{0}", "async:{0}", "cache:{0}",
+        "rtmp://h/a", "gopher://h/a", "hls+http://h/a.m3u8", "camera:x", "camera:-1", "camera:", "CONCAT:{0}", "http:{0}",
+        "rtsp:{0}", "lavfi:testsrc",
+        "\x1b[31m:x", "data:video/mp4;base64," + "A" * 5000, "a" * 5000, "a\0b", "file:///proc/self/environ",
         "unix:/tmp/x", "smb://h/s/a.mp4",
     ],
 )  # fmt: skip
