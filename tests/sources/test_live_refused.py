@@ -1,0 +1,118 @@
+"""What a live address may not make us do, and what is left when it is closed."""
+
+import logging
+import threading
+
+import pytest
+
+from serval.refusal import Refusal
+from serval.sources.clock import RealClock, VirtualClock
+from serval.sources.feed import Feed
+from serval.sources.open import open_source
+from serval.sources.source import NoteKind
+
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+OK = b"HTTP/1.0 200 OK\r\nContent-Type: %s\r\n\r\n"
+MJPEG = OK % b"multipart/x-mixed-replace; boundary=frame"
+TS = OK % b"video/mp2t"
+
+
+def watch(camera, *, path="/", user="", clock=None):
+    return open_source(f"http://{user}127.0.0.1:{camera.port}{path}", clock=clock or VirtualClock(), fps=5)
+
+
+@pytest.mark.parametrize("kind", [b"application/vnd.apple.mpegurl", b"video/mp2t"])
+def test_a_playlist_reaches_nothing(serve, kind):
+    canary = serve(lambda *_: None)
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.1:{canary.port}/a.ts\n#EXT-X-ENDLIST\n".encode()
+    camera = serve(lambda visit, request, send, closing: send(OK % kind + text))
+    with pytest.raises(Refusal, match="playlist"):
+        next(watch(camera).items())
+    assert canary.requests == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://localhost:{0}/", "https://localhost:{0}/", "ftp://127.0.0.1:{0}/", "file:///etc/passwd", "http://[::1/", "http://127.0.0.1:x/",
+     "//localhost:{0}/", "http://127.0.0.1@localhost:{0}/", "http://2130706433:{0}/"],
+)  # fmt: skip
+def test_a_redirection_elsewhere_is_refused(serve, target):
+    canary = serve(lambda *_: None)
+    location = target.format(canary.port).encode()
+    camera = serve(lambda visit, request, send, closing: send(b"HTTP/1.0 302 Found\r\nLocation: " + location + b"\r\n\r\n"))
+    with pytest.raises(Refusal, match="the server sends us to"):
+        next(watch(camera, user="anna:secret@").items())
+    assert canary.requests == []
+
+
+def test_redirections_in_a_circle(serve):
+    camera = serve(lambda visit, request, send, closing: send(b"HTTP/1.0 302 Found\r\nLocation: /again\r\n\r\n"))
+    with pytest.raises(Refusal, match="from one address to the next"):
+        next(watch(camera).items())
+    assert len(camera.requests) <= 5
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "the user name or password is not accepted"), (403, "forbidden"), (404, "no such stream"), (500, "answers 500")],
+)
+def test_a_server_that_refuses_and_a_password_that_stays_secret(serve, caplog, status, words):
+    answer = b"HTTP/1.0 %d anna:hunter2\r\nWWW-Authenticate: Basic realm=anna:hunter2\r\n\r\n" % status
+    camera = serve(lambda visit, request, send, closing: send(answer))
+    with caplog.at_level(logging.DEBUG):
+        source = watch(camera, path="/straße ä/hunter2?token=hunter2".replace(" ", ""), user="anna:hunter2@")
+        items = source.items()
+        note = next(items)
+        source.close()
+        assert list(items) == []
+    assert note.kind is NoteKind.LOST
+    assert words in note.text
+    for text in (note.text, str(note.data), caplog.text, source.name):
+        assert "hunter2" not in text
+        assert "anna" not in text
+    assert b"Basic YW5uYTpodW50ZXIy" in camera.requests[0]
+    assert b"/stra%C3%9Fe%C3%A4/hunter2?token=hunter2 " in camera.requests[0]
+
+
+# -- closing --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.0 200 OK\r\n", TS, MJPEG])
+def test_close_while_the_server_keeps_silent(serve, sent):
+    """No thread outlives it; the fixture waits for them, and far less than a read's time limit."""
+    silent = threading.Event()
+
+    def answer(visit, request, send, closing):
+        send(sent)
+        silent.set()
+        closing.wait(20)
+
+    source = watch(serve(answer))
+    reader = threading.Thread(target=lambda: list(source.items()), daemon=True)
+    reader.start()
+    assert silent.wait(10)
+    source.close()
+    reader.join(5)
+    assert not reader.is_alive()
+
+
+def test_a_feed_over_a_live_camera_ends_with_all_its_threads(serve, encoded, pictures):
+    data = encoded(pictures(50), container="mpegts")
+
+    def answer(visit, request, send, closing):
+        send(TS + data)
+        closing.wait(20)
+
+    clock = RealClock()
+    feed = Feed([watch(serve(answer), clock=clock)], pace="realtime", fps=100, clock=clock)
+    items = feed.items()
+    assert next(items).kind is NoteKind.OPENED
+    assert next(items).width == 160
+    feed.close()
+    assert all(getattr(item, "kind", None) is NoteKind.DROPPED for item in items)
+
+
+def test_a_feed_hands_on_what_cannot_be_watched(serve):
+    camera = serve(lambda visit, request, send, closing: send(OK % b"video/mp2t" + b"#EXTM3U\n"))
+    with pytest.raises(Refusal, match="playlist"):
+        list(Feed([watch(camera)], pace="realtime", fps=5, clock=VirtualClock()).items())
