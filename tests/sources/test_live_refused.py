@@ -1,11 +1,15 @@
 """What a live address may not make us do, and what is left when it is closed."""
 
+import io
 import logging
 import threading
 
 import pytest
+from PIL import Image
 
+from serval.media.frame import Frame
 from serval.refusal import Refusal
+from serval.sources import http_stream
 from serval.sources.clock import RealClock, VirtualClock
 from serval.sources.feed import Feed
 from serval.sources.open import open_source
@@ -116,3 +120,47 @@ def test_a_feed_hands_on_what_cannot_be_watched(serve):
     camera = serve(lambda visit, request, send, closing: send(OK % b"video/mp2t" + b"#EXTM3U\n"))
     with pytest.raises(Refusal, match="playlist"):
         list(Feed([watch(camera)], pace="realtime", fps=5, clock=VirtualClock()).items())
+
+
+def test_a_server_that_keeps_silent_or_dribbles_is_given_up_in_time(serve, monkeypatch):
+    monkeypatch.setattr(http_stream, "READ", 0.05)
+    silent = serve(lambda visit, request, send, closing: (send(TS), closing.wait(10)))
+    source = watch(silent)
+    assert next(source.items()).text == "127.0.0.1 cannot be opened (no data came in time); trying again"
+    source.close()
+    monkeypatch.setattr(http_stream, "READ", 5)
+    monkeypatch.setattr(http_stream, "OPEN", 0.1)  # for the whole opening, however often a byte comes
+
+    def dribble(visit, request, send, closing):
+        send(TS)
+        while not closing.wait(0.02):
+            send(b"\x47")
+
+    source = watch(serve(dribble))
+    assert next(source.items()).text == "127.0.0.1 cannot be opened (no data came in time); trying again"
+    source.close()
+
+
+def test_a_picture_that_grows_beyond_the_limits_is_never_shown(serve):
+    def part(size):
+        buffer = io.BytesIO()
+        Image.new("L", size, 99).save(buffer, "JPEG")
+        data = buffer.getvalue()
+        return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n"
+
+    small, bomb = part((64, 48)), part((6000, 6000))
+    source = watch(serve(lambda visit, request, send, closing: send(MJPEG + small * 20 + bomb + small * 5)))
+    kinds = []
+    for item in (items := source.items()):
+        if isinstance(item, Frame):
+            assert item.width == 64
+        else:
+            kinds.append(item.kind)
+            if item.kind is NoteKind.LOST:
+                break
+    source.close()
+    items.close()
+    assert kinds[0] is NoteKind.OPENED
+    assert kinds[-1] is NoteKind.LOST
+    with pytest.raises(Refusal, match="6000x6000"):
+        next(watch(serve(lambda visit, request, send, closing: send(MJPEG + bomb * 2))).items())
