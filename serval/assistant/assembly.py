@@ -43,13 +43,14 @@ def assemble(
     started: datetime | None = None,
     skip: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
+    in_order: bool = True,
 ) -> Watcher:
     """A watcher for these standing instructions.
 
     Args:
         gate: name of a gate that replaces every instruction's own.
         likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
-        threaded, now, started, skip, on_event: see `Watcher`.
+        threaded, now, started, skip, on_event, in_order: see `Watcher`.
     """
     book = InstructionBook([each.instruction for each in standing])
     understandings = {each.instruction.id: each.understanding for each in standing}
@@ -76,4 +77,5 @@ def assemble(
         started=started,
         skip=skip,
         on_event=on_event,
+        in_order=in_order,
     )

@@ -90,3 +90,4 @@ class Event(_Record):
     answerer: str = ""
     verified: bool = True  # every claim of the text stands in the facts
     unverified: str = ""  # what a larger answerer added of its own
+    answer_why: str = ""  # why other words than the answerer's own were heard, such as a rewrite that was refused

@@ -178,6 +178,7 @@ def replay(
                 started=info.started,
                 skip=wake_drops,
                 on_event=said.append,
+                in_order=asked.get("pace") != "realtime",
             )
             for event in timeline.events(until=0.0):
                 if event.kind is EventKind.INSTRUCTION or event.data.get("note") == "ability off":

@@ -31,6 +31,7 @@ from serval.sources.source import SourceNote
 log = logging.getLogger(__name__)
 
 _PICTURES = 256  # looked-at frames whose names are at hand, for what is told later than it happened
+_REMEMBERED = 3  # utterances of a source that the next one may not repeat word for word
 
 
 class Looker(Protocol):
@@ -81,6 +82,7 @@ class Station:
     pending: dict[str, Pending] = field(default_factory=dict)
     wakes: Counter[str] = field(default_factory=Counter)
     found: dict[str, Counter[str]] = field(default_factory=dict)  # what the last wake without a change found
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))  # its last utterances, newest last
     pictures: dict[float, str] = field(default_factory=dict)  # time -> sha256 of the last frames that were looked at
     frames: int = 0
     looked: int = 0
@@ -116,6 +118,9 @@ class Watcher:
         merge_seconds: how long a wake waits for company before it is spoken.
         skip: ids of wakes that are dropped, with the reason; replaying a run drops those that the run itself dropped.
         on_event: told of every event, after it is durable.
+        in_order: wakes are answered one after the other as they come, in this run and in the one it replays. Only then may
+            wording depend on what was said before: in real time the desk answers by urgency and by its own speed, which no
+            replay can know.
     """
 
     def __init__(
@@ -131,16 +136,17 @@ class Watcher:
         threaded: bool = False,
         now: Callable[[], float] | None = None,
         started: datetime | None = None,
-        merge_seconds: float = 0.5,
+        merge_seconds: float = 0.25,
         skip: Mapping[str, str] | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
         trace_length: int = 240,
+        in_order: bool = True,
     ) -> None:
         self._looker, self._answerer, self._make_station = looker, answerer, make_station
         self._timeline, self._memory, self._book, self._recording = timeline, memory, book, recording
         self._now, self._started = now, started or datetime.now().astimezone()
         self._merge, self._skip, self._on_event = merge_seconds, skip or {}, on_event
-        self._trace_length = trace_length
+        self._trace_length, self._in_order = trace_length, in_order and not threaded
         self._stations: dict[str, Station] = {}
         self._scores: dict[str, deque[float]] = {}
         self._time, self._said, self._answered, self._answer_seconds = 0.0, 0, 0, 0.0
@@ -219,7 +225,8 @@ class Watcher:
 
     def _speak_pending(self, station: Station, now: float, everything: bool = False) -> None:
         for name, pending in list(station.pending.items()):
-            settled = not pending.because or now - pending.wake.view.time >= self._merge
+            alone = station.view is not None and not station.view.unresolved  # nothing else is about to happen
+            settled = alone or not pending.because or now - pending.wake.view.time >= self._merge
             if everything or settled:
                 del station.pending[name]
                 self._desk.put(replace(pending.wake, because=tuple(pending.because)))
@@ -245,14 +252,22 @@ class Watcher:
         facts = tuple(_named(fact, self._stations[frame.source].pictures) for fact in facts)
         own = wake.watch.gate.name == wake.watch.understanding.gate  # wakes only when something rises, and that is news
         repeated = not own and not wake.because and self._is_known(wake, facts)
+        said = self._stations[frame.source].said
         request = Request(
-            facts=facts, time=frame.time, source=frame.source, instruction=instruction, frames=(frame,), seed=wake.number
+            facts=facts,
+            time=frame.time,
+            source=frame.source,
+            instruction=instruction,
+            frames=(frame,),
+            said_before=tuple(said) if self._in_order else (),
+            seed=wake.number,
         )
         answer = self._answerer.answer(request)
         self._answer_seconds += time.perf_counter() - began
         self._answered += 1
         if repeated:
             return  # a poll that found what the last one found
+        said.append(answer.text)
         evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
         until = max(frame.time, *(change.time for change in wake.because)) if wake.because else frame.time
         held = wake.score.value < wake.watch.policy.threshold  # the score of this moment is not what it woke for
@@ -283,6 +298,7 @@ class Watcher:
                 answerer=answer.by,
                 verified=answer.verified,
                 unverified=answer.unverified,
+                answer_why=answer.why,
             )
         )
 

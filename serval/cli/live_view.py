@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from serval.assistant.event import Event, EventKind
-from serval.assistant.timeline.plain import clock
+from serval.assistant.timeline.export.cues import caption
+from serval.assistant.timeline.plain import clock, one_line
 from serval.assistant.watcher import Status
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -28,10 +29,9 @@ def sparkline(values: tuple[float, ...], width: int = 48) -> str:
 
 def line(event: Event, several: bool) -> str:
     """One event as plain text: time, source where there are several, words."""
-    where = f" {event.source}:" if several else ""
+    where = f" {one_line(event.source)}:" if several else ""
     mark = "" if event.kind is EventKind.UTTERANCE else "· "
-    text = event.text + (f" [unverified: {event.unverified}]" if event.unverified else "")
-    return f"[{clock(event.t_end)}]{where} {mark}{text}"
+    return f"[{clock(event.t_end)}]{where} {mark}{caption(event)}"
 
 
 class LiveView:

@@ -116,7 +116,8 @@ def _because(event: Event) -> str:
         return "It was not noted why."
     reason = f": {one_line(state.why)}" if state.why else ""
     gate = _gate(event.instruction, state.gate)
-    return f"{gate} scored {state.score:.2f} and needs {state.threshold:.2f}, so it spoke{reason}."
+    words = f" As to the words: {one_line(event.answer_why)}." if event.answer_why else ""
+    return f"{gate} scored {state.score:.2f} and needs {state.threshold:.2f}, so it spoke{reason}.{words}"
 
 
 def _gate(instruction: str | None, gate: str) -> str:
