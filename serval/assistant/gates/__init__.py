@@ -33,15 +33,15 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
     kind, _, number = name.partition(":")
     if kind in ("poll", "every"):
         return _polling(name, kind, number)
-    if kind == "objects":
+    if name == "objects":
         return ObjectsGate(understanding)
-    if kind == "text":
+    if name == "text":
         return TextGate(understanding)
-    if kind == "novelty":
+    if name == "novelty":
         return NoveltyGate()
-    if kind == "everything":
+    if name == "everything":
         return EverythingGate()
-    if kind == "likeness":
+    if name == "likeness":
         if likeness_weights is None:
             raise Refusal("gate likeness", "it needs the text embedding, and that is off", "run: serval weights fetch minilm")
         return LikenessGate(likeness_weights)
