@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -28,3 +29,14 @@ def fresh_folder(wanted: Path | None, name: str, started: datetime) -> Path:
     except OSError:
         raise Refusal(str(folder), "the run folder cannot be made there", "give another one with --run") from None
     return folder
+
+
+def forget(folder: Path) -> None:
+    """Take away a run in which nothing was seen, and the folders that were made for it; what else is there stays."""
+    for name in (TIMELINE, RECORDING):
+        for tail in ("", "-wal", "-shm", "-journal"):
+            (folder / (name + tail)).unlink(missing_ok=True)
+    with suppress(OSError):  # it holds something else
+        folder.rmdir()
+        if folder.parent == Path("runs"):
+            folder.parent.rmdir()

