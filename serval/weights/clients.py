@@ -106,9 +106,10 @@ def _code(client: subprocess.Popen[bytes]) -> int | None:
 
 
 def _size(folder: Path) -> int:
-    """Bytes in a folder whose files come and go meanwhile."""
+    """Bytes in a folder whose files and folders come and go meanwhile (which `os.walk` bears and `Path.rglob` does not)."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            size += path.stat().st_size if path.is_file() else 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += Path(where, name).stat().st_size
     return size

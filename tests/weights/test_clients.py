@@ -137,3 +137,17 @@ def test_an_interrupt_ends_the_client_too(index: Index, tmp_path: Path, program:
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
     assert list((tmp_path / "downloads").iterdir()) == []
+
+
+def test_folders_that_vanish_while_they_are_measured_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def scan_and_remove(folder: str | Path) -> object:
+        if Path(folder).name == "going":
+            Path(folder).rmdir()
+        return scan(folder)
+
+    (tmp_path / "going").mkdir()
+    (tmp_path / "stays").write_bytes(b"12345")
+    monkeypatch.setattr(os, "scandir", scan_and_remove)
+    assert clients._size(tmp_path) == 5
