@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _spread(values: Sequence[float]) -> tuple[Cell, ...]:
 def _write(world: Any, path: Path) -> None:
     from serval.media.writer import VideoWriter
 
-    with VideoWriter(path, *world.size, _FPS) as writer:
+    width, height = world.size
+    with VideoWriter(path, width, height, _FPS) as writer:
         for frame in steps(world.frames(_FPS), "making the video", total=world.seconds * _FPS):
             writer.write(frame.rgb, frame.time)
 
@@ -168,6 +170,8 @@ def _answer_alone(requests: Sequence[Any], count: int) -> dict[str, Samples]:
     turns = {name: cycle(requests) for name in _ANSWERERS}
     if not requests:
         return {}
-    return in_turns(
-        {name: lambda name=name: answerers[name].answer(next(turns[name])) for name in _ANSWERERS}, count, "answering"
-    )
+    return in_turns({name: partial(_answer_next, answerers[name], turns[name]) for name in _ANSWERERS}, count, "answering")
+
+
+def _answer_next(answerer: Any, requests: Iterator[Any]) -> None:
+    answerer.answer(next(requests))
