@@ -31,9 +31,9 @@ HIDDEN = 4.0  # ... and one that something else stands in front of
 SLOW = 3.0  # seconds from first sight to belief
 NOT_NEWS = 2.0  # the first seconds of a stream tell what is there, not what comes
 CROWD = 4  # more than so many of a kind are told as a number
-SURE = 0.5  # strength a thing must have now for its place to be told
+SURE = 0.6  # strength a thing must have for what becomes of it to be told
 SAME_PIXELS = 5.0  # grey levels below which a place looks as before
-FREE = 0.75  # seconds without a hand at it after which a thing stands by itself
+FREE = 0.5  # seconds without a hand at it after which a thing stands by itself
 HAND_SPELL = 2.5  # seconds around a change within which a hand near by has to do with it
 _SURFACES = frozenset("dining table|bench|chair|couch|bed|seat|refrigerator|oven|toilet|sink|book|laptop".split("|"))
 
@@ -67,7 +67,7 @@ class Objects:
             (not each.confirmed and each.missed == 0 and now - each.first_seen < SLOW)
             or (each.confirmed and not each.settled)
             or (each.settled and each.missed > 0 and now - each.seen < LOST_INSIDE + 0.5)
-            or now - each.touched < FREE + 0.5
+            or now - each.touched < FREE + 0.25
             for each in self._tracker.objects
         )
 
