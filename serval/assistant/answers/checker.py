@@ -61,6 +61,7 @@ class _Checker:
             "read": self._read,
             "looks": self._looks,
             "scene": self._scene,
+            "first scene": self._scene,
             "likeness": self._likeness,
             "nothing": self._nothing,
             "bustle": self._bustle,
@@ -219,9 +220,9 @@ class _Checker:
             yield "where it looks so is not known"
 
     def _scene(self, claim: Claim, rested: list[Fact]) -> Iterable[str]:
-        rested += self.of(FactKind.CHANGE, action="scene")
+        rested += self.of(FactKind.CHANGE, action=claim.action)
         if not rested:
-            yield "the scene is not known to be new"
+            yield f"the scene is not known to be {'new' if claim.action == 'scene' else 'the first'}"
         if claim.subjects:
             yield from self._exist(claim, rested)
 

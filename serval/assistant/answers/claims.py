@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from serval.assistant.answers.lexicon import ANY, Item, Token
 
-HEADS = ("scene", "read", "looks", "nothing", "likeness", "bustle")  # they begin what they speak of
+HEADS = ("first scene", "scene", "read", "looks", "nothing", "likeness", "bustle")  # they begin what they speak of
 STATES = ("exist", *HEADS)  # what they speak of may stand behind them
 
 
@@ -199,7 +199,7 @@ def _continued(piece: _Piece, earlier: Claim) -> Claim:
         return Claim("read", quotes=tuple(piece.quotes), places=tuple(piece.places), times=tuple(piece.times))
     if not named:  # only a place or a time more
         return replace(earlier, places=(*earlier.places, *piece.places), times=(*earlier.times, *piece.times), inherited=True)
-    action = "exist" if earlier.action in ("scene", "likeness", "looks", "read") else earlier.action
+    action = "exist" if earlier.action in ("first scene", "scene", "likeness", "looks", "read") else earlier.action
     return replace(earlier, action=action, subjects=subjects, places=tuple(piece.places), quotes=(), times=tuple(piece.times))
 
 

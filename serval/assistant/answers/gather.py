@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from serval.assistant.answers.happened import happened
+from serval.assistant.answers.happened import SURFACES, happened
+from serval.assistant.answers.looks_like import looks_like
 from serval.assistant.answers.words import SEVERAL, place, quadrant
 from serval.assistant.event import Evidence, Fact, FactKind
 from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.timeline.plain import one_line
 from serval.assistant.view import Change, ChangeKind, View
-from serval.encoders.labels import COCO, IMAGENET, group_of, group_scores
+from serval.encoders.labels import COCO, group_of, group_scores
 from serval.encoders.percept import Detection, Percept
 from serval.media.box import Box
 
-SURE = 0.5  # score from which a single detection of the keyframe may be named
-TAG_SURE = 0.25  # probability from which the whole frame "looks like" an ImageNet tag
-TAGS = 2
+SURE = 0.5  # score from which a single detection of the keyframe may be counted ...
+NAMED = 0.6  # ... when the best of its kind has this one
 READ = 0.5  # score from which a line of text is repeated at all
 LINES = 8
 LINE_LENGTH = 80
-SURFACES = frozenset(("dining table", "bed", "couch", "bench", "seat", "chair"))  # a hand in front of one need not touch it
-NOT_GUESSED = frozenset(("groom", "ballplayer", "scuba diver"))  # tags that say what kind of person somebody is
 
 
 class Seen(NamedTuple):
@@ -79,7 +77,9 @@ def in_view(view: View, percept: Percept, fresh: bool = False) -> list[Seen]:
             if each.score >= SURE and all(each.box.iou(other.box) < 0.5 for other in seen):
                 seen.append(each)
     labels = {each.label for each in seen}  # "two vehicles and a car" would be three vehicles
-    return [each._replace(label=group) if (group := group_of(each.label)) in labels else each for each in seen]
+    seen = [each._replace(label=group) if (group := group_of(each.label)) in labels else each for each in seen]
+    named = {each.label for each in seen if each.score >= NAMED}
+    return [each for each in seen if each.label in named]
 
 
 def _name(detection: Detection) -> Seen:
@@ -192,18 +192,12 @@ class _Look:
         return list(facts.values())
 
     def tags(self, percept: Percept, known: set[str]) -> list[Fact]:
-        """What the whole frame looks like, where the tagger is sure of it."""
-        if percept.tags is None:
+        """What the whole frame looks like, where that is sure."""
+        if (found := looks_like(percept, known)) is None:
             return []
-        best = [int(index) for index in percept.tags.argsort()[::-1][:TAGS] if percept.tags[index] >= TAG_SURE]
-        facts = []
-        for index in best:
-            name, score = IMAGENET[index], min(1.0, float(percept.tags[index]))
-            if name in NOT_GUESSED or name in known:
-                continue
-            evidence = (self.evidence(None, name, score),)
-            facts.append(Fact(kind=FactKind.SCENE, subject=name, time=self.view.time, score=score, evidence=evidence))
-        return facts
+        name, score = found
+        evidence = (self.evidence(None, name, score),)
+        return [Fact(kind=FactKind.SCENE, subject=name, time=self.view.time, score=score, evidence=evidence)]
 
 
 def _by_label(seen: list[Seen]) -> dict[str, list[Seen]]:

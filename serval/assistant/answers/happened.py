@@ -8,6 +8,7 @@ from serval.assistant.view import Change, ChangeKind, View
 from serval.media.box import Box
 
 HANDLED = (ChangeKind.PUT, ChangeKind.TAKEN)
+SURFACES = frozenset(("dining table", "bed", "couch", "bench", "seat", "chair"))  # what things are put on and taken from
 REACH = 1.15  # a person's box grown by this holds the hands that may be theirs
 
 
@@ -54,11 +55,12 @@ def _change(group: list[Change], view: View, frame_sha: str) -> Fact:
     first, many = group[0], len(group)
     if first.kind is ChangeKind.CROWD:
         many = group[-1].after
+    begins = first.kind is ChangeKind.SCENE and view.scene.id == 1  # nothing has changed yet
     return Fact(
         kind=FactKind.CHANGE,
         subject=first.label,
         count=many if first.label else None,
-        action=str(first.kind),
+        action="first scene" if begins else str(first.kind),
         place=_where(group),
         object=_rest(first),
         time=group[-1].time,
@@ -88,7 +90,7 @@ def _rest(change: Change) -> str:
     """What it rests on or rested on. Of what stands on its own feet or wheels, boxes cannot tell "on" from "in front of"."""
     still = change.label not in ALIVE | RIDES and change.side not in SIDES
     inside = change.kind in HANDLED or (change.kind is ChangeKind.APPEARS and still)
-    return change.on if inside and change.on != change.label else ""
+    return change.on if inside and change.on in SURFACES and change.on != change.label else ""
 
 
 def _evidence(change: Change, box: Box | None, label: str, view: View, frame_sha: str) -> Evidence:

@@ -72,13 +72,14 @@ _PHRASES = {
     "exist": "in view|in sight|visible|in the picture|in the frame|in it|there is|there are|there's|i see|i can see|i now see",
     "crowd": "keep coming and going|keeps coming and going|coming and going",
     "bustle": "there is a lot of coming and going|there is much coming and going",
+    "first scene": "the first scene|it begins with",
     "scene": "a new scene|new scene|another scene|the scene changes|the view changes|the picture changes|the scene has changed"
     "|the view has changed|the scene changes to|the view changes to",
     "likeness": "this may be what you asked for|this could be what you asked for",
     "read": "i can read|i read|can be read|i think it reads|it reads|it says",
     "looks": "it looks like|what looks like|something like|this looks like|the view looks like|the scene looks like"
     "|something that looks like",
-    "nothing": "nothing that i recognise|i recognise nothing",
+    "nothing": "nothing that i recognise|i recognise nothing|i cannot name what is in it|i cannot name anything in it",
 }
 _FORMS = {  # finite singular, past, -ing, participle
     "come": "comes came coming come", "go": "goes went going gone", "leave": "leaves left leaving left",

@@ -60,7 +60,7 @@ class _Voice:
 
     def say(self) -> str:
         changes = self.of(FactKind.CHANGE)
-        new = any(fact.action == "scene" for fact in changes)
+        new = any(fact.action in ("scene", "first scene") for fact in changes)
         sentences = [self.scene()] if new else self.happenings(changes)
         text = self.of(FactKind.TEXT, "text") or (self.of(FactKind.TEXT) if len(sentences) < 2 else [])
         if text and len(sentences) < 2:
@@ -70,10 +70,16 @@ class _Voice:
         return " ".join(_sentence(each) for each in sentences)
 
     def scene(self) -> str:
-        head = self.pick("a new scene", "another scene", "the view changes", "the scene changes")
+        """The first scene begins the telling; nothing has changed yet."""
         there = self.in_view()
+        if self.of(FactKind.CHANGE, "first scene"):
+            head = "the first scene"
+            if there and self.pick("begins", "scene") == "begins":
+                return f"it begins with {join(there)}"
+        else:
+            head = self.pick("a new scene", "another scene", "the view changes", "the scene changes")
         if not there:
-            return f"{head}; {self.pick('I recognise nothing in it', 'nothing that I recognise is in it')}"
+            return f"{head}; {self.pick('I cannot name what is in it', 'I recognise nothing in it')}"
         if there[0].startswith("what looks like"):
             return f"{head}; {there[0].replace('what', 'it', 1)}"
         return f"{head}: {join(there)}"
@@ -193,7 +199,7 @@ class _Voice:
             return self.pick(f"{are} gone from view", f"disappear{s} from view", f"{are} no longer in view")
         if fact.subject in ALIVE and fact.place.startswith("from"):
             return self.pick(f"come{s} in", f"come{s} in", f"enter{s}", f"come{s} into view")
-        if fact.subject in ALIVE | RIDES and not fact.object:
+        if (fact.subject in ALIVE | RIDES and not fact.object) or fact.place.startswith("from"):
             return self.pick(f"come{s} into view", f"appear{s}")
         return f"appear{s}"
 

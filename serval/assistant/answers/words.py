@@ -21,6 +21,8 @@ PLAIN = {
     "couch": "sofa",
     "motorcycle": "motorbike",
     "hair drier": "hair dryer",
+    "two-wheeler": "bike",
+    "hoofed animal": "animal",
 }
 _MASS = {"broccoli", "food", "text"}  # neither "a broccoli" nor "two broccolis"
 _PAIRS = {"scissors", "skis", "sunglasses", "binoculars", "swimming trunks"}

@@ -44,10 +44,10 @@ def percept(tags=None, **seen):
     return Percept("door", 10, 5.0, np.zeros((36, 64), np.uint8), sha256="abc", tags=probabilities, **seen)
 
 
-def moment(*changes, tracks=(), target=Target.OBJECTS, tags=None, text="", lines=None, **seen):
+def moment(*changes, tracks=(), target=Target.OBJECTS, tags=None, text="", lines=None, scene=2, **seen):
     """The facts of a wake."""
     glance = percept(tags, text=lines, **seen)
-    view = View(glance, 0.2, tuple(tracks), tuple(changes), scene=Scene(1, 0.0))
+    view = View(glance, 0.2, tuple(tracks), tuple(changes), scene=Scene(scene, 0.0))
     return gather(view, tuple(changes), "abc", glance, understanding(target, text=text))
 
 

@@ -33,10 +33,13 @@ def moments(make):
         "scene": make.moment(
             make.change("scene"),
             target=Target.SCENE,
-            tags={"parking meter": 0.5},
+            tags={"parking meter": 0.7},
             detections=tuple(
                 make.detection(*each) for each in (("person", make.left), ("car", make.right), ("car", make.middle))
             ),
+        ),
+        "first": make.moment(
+            make.change("scene"), target=Target.SCENE, detections=(make.detection("person", make.left),), scene=1
         ),
         "text": make.moment(
             make.change("text", text="TAXI", box=make.top_left),
@@ -88,6 +91,8 @@ ACCEPTED = [
     ("scene", "A new scene: a person, two cars and what looks like a parking meter."),
     ("scene", "The view changes. I can see a person on the left and two cars."),
     ("scene", "It looks like a parking meter."),
+    ("first", "It begins with a person."),
+    ("first", "The first scene: a person on the left."),
     ("text", "I can read “TAXI” at the top left."),
     ("text", "I can read “TAXI” at the top left and “No Entry” on the right."),
     ("text", "It says \"taxi\" in the upper left corner."),
@@ -164,6 +169,11 @@ REFUSED = [
     ("table", "Two people come in from the left?"),
     ("scene", "A parking meter is in view."),
     ("scene", "It looks like a beach."),
+    ("scene", "The first scene: a person and two cars."),
+    ("scene", "It begins with a person."),
+    ("scene", "A new scene; I cannot name what is in it."),
+    ("first", "The view changes: a person."),
+    ("first", "It begins with a car."),
     ("scene", "I recognise nothing in view."),
     ("nothing", "A person is in view."),
     ("nothing", "A new scene."),

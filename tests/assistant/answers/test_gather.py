@@ -2,8 +2,10 @@
 
 import pytest
 
+from serval.assistant.answers.looks_like import KIND_OF
 from serval.assistant.event import FactKind
 from serval.assistant.instructions.instruction import Target
+from serval.encoders.labels import COCO_GROUPS, IMAGENET
 
 
 def of(facts, kind, **slots):
@@ -119,9 +121,47 @@ def test_what_stands_on_its_own_feet_is_not_said_to_rest_on_things(make):
 
 
 def test_only_sure_tags_are_kept_and_none_that_guesses_at_people(make):
-    facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"cab": 0.4, "groom": 0.5})
-    assert [(each.subject, round(each.score, 2)) for each in of(facts, FactKind.SCENE)] == [("cab", 0.4)]
+    facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"cab": 0.65, "groom": 0.2})
+    assert [(each.subject, round(each.score, 2)) for each in of(facts, FactKind.SCENE)] == [("cab", 0.65)]
     assert not of(make.moment(target=Target.SCENE, tags={"cab": 0.24}), FactKind.SCENE)
+
+
+def test_a_tag_counts_for_more_when_the_detector_saw_a_thing_of_its_kind(make):
+    def tagged(probability, *seen):
+        facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"minibus": probability}, detections=seen)
+        return [each.subject for each in of(facts, FactKind.SCENE)]
+
+    assert tagged(0.3) == [] and tagged(0.65) == ["minibus"]
+    assert tagged(0.3, make.detection("car", make.left, 0.55)) == ["minibus"]
+    assert tagged(0.3, make.detection("dog", make.left, 0.55)) == []
+    assert tagged(0.65, make.detection("car", make.left, 0.9)) == []  # told as a car already
+
+
+def test_every_kind_of_tag_is_a_tag_and_a_kind():
+    assert set(KIND_OF) <= set(IMAGENET) and set(KIND_OF.values()) <= set(COCO_GROUPS)
+
+
+def test_things_are_named_when_one_of_their_kind_is_sure_and_then_counted(make):
+    def seen(*scores):
+        boxes = (make.left, make.middle, make.right)
+        found = tuple(make.detection("car", box, score) for box, score in zip(boxes, scores, strict=False))
+        facts = make.moment(make.change("scene"), target=Target.SCENE, detections=found)
+        return [each.count for each in of(facts, FactKind.COUNT)]
+
+    assert seen(0.7, 0.55, 0.52) == [3]
+    assert seen(0.59, 0.55) == []
+    assert seen(0.7, 0.4) == [1]
+
+
+@pytest.mark.parametrize("under", ["person", "book", "car"])
+def test_nothing_is_said_to_stand_on_what_nothing_stands_on(make, under):
+    facts = make.moment(make.change("appears", "chair", on=under, box=make.left))
+    assert (only(facts, FactKind.CHANGE).place, only(facts, FactKind.CHANGE).object) == ("on the left", "")
+
+
+def test_the_first_scene_is_not_a_change(make):
+    assert only(make.moment(make.change("scene"), scene=1), FactKind.CHANGE).action == "first scene"
+    assert only(make.moment(make.change("scene"), scene=2), FactKind.CHANGE).action == "scene"
 
 
 def test_tags_are_not_mixed_into_what_objects_do(make):

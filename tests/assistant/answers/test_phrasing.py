@@ -78,7 +78,15 @@ def test_a_new_scene(make):
     facts = make.moment(make.change("scene"), target=Target.SCENE, tags={"cab": 0.6})
     assert "A new scene; it looks like a cab." in sayings(facts)
     facts = make.moment(make.change("scene"), target=Target.SCENE)
-    assert "A new scene; I recognise nothing in it." in sayings(facts)
+    assert "A new scene; I cannot name what is in it." in sayings(facts)
+
+
+def test_the_first_scene(make):
+    seen = (make.detection("person", make.left), make.detection("car", make.right))
+    facts = make.moment(make.change("scene"), target=Target.SCENE, detections=seen, scene=1)
+    assert sayings(facts) == {"It begins with a person and a car.", "The first scene: a person and a car."}
+    facts = make.moment(make.change("scene"), target=Target.SCENE, scene=1)
+    assert "The first scene; I cannot name what is in it." in sayings(facts)
 
 
 def test_text_is_quoted_with_its_place(make):
