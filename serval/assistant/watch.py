@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,16 @@ LOOKS = {
     Target.EVERYTHING: Looks(detect=True, features=True, hands=True),
     Target.NOTHING: Looks(),
 }
+
+
+CLOSER = {
+    Target.OBJECTS: Looks(detect=True, features=True, hands=True),
+    Target.SCENE: Looks(detect=True, features=True, text=True),
+    Target.TEXT: Looks(detect=True, features=True, text=True),
+    Target.LIKENESS: Looks(detect=True, features=True),
+    Target.EVERYTHING: Looks(detect=True, features=True, hands=True),
+    Target.NOTHING: Looks(),
+}  # what the slow path looks for on the keyframe of a wake
 
 
 @dataclass
@@ -63,6 +73,12 @@ def looks_for(understandings: list[Understanding]) -> Looks:
         hands=hands or any(look.hands for look in needs),
         text=any(look.text for look in needs),
     )
+
+
+def looks_at_most(understandings: list[Understanding]) -> Looks:
+    """`looks_for`, and what the closer looks at keyframes need besides."""
+    both = [looks_for(understandings), *(CLOSER[understanding.target] for understanding in understandings)]
+    return Looks(**{name: any(getattr(look, name) for look in both) for name in asdict(Looks())})
 
 
 def make_watch(

@@ -23,7 +23,7 @@ from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import TraceRow
 from serval.assistant.view import Change, ChangeKind, View
-from serval.assistant.watch import Watch
+from serval.assistant.watch import CLOSER, Watch
 from serval.encoders.percept import Looks, Percept
 from serval.media.frame import Frame
 from serval.sources.source import SourceNote
@@ -332,12 +332,12 @@ class Watcher:
 
     def _look_again(self, wake: Wake) -> Percept:
         """The slow path's closer look at the keyframe: whatever the fast path left out and this target needs."""
-        seen, target = wake.view.percept, wake.watch.understanding.target
+        seen, closer = wake.view.percept, CLOSER[wake.watch.understanding.target]
         wanted = Looks(
-            detect=seen.detections is None,
-            features=seen.feature is None,
-            hands=seen.hands is None and target in (Target.OBJECTS, Target.EVERYTHING),
-            text=seen.text is None and target in (Target.TEXT, Target.SCENE),
+            detect=closer.detect and seen.detections is None,
+            features=closer.features and seen.feature is None,
+            hands=closer.hands and seen.hands is None,
+            text=closer.text and seen.text is None,
         )
         if not wanted:
             return seen

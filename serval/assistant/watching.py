@@ -27,10 +27,9 @@ from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watch import looks_for, make_watch
+from serval.assistant.watch import looks_at_most, looks_for, make_watch
 from serval.assistant.watcher import Status
 from serval.encoders.eyes import Eyes, abilities, available
-from serval.encoders.percept import Looks
 from serval.refusal import Refusal
 from serval.sources.clock import RealClock
 from serval.sources.feed import Feed, Pace
@@ -38,7 +37,6 @@ from serval.sources.open import open_source
 from serval.sources.source import Source, SourceNote
 from serval.weights import PartMissing, locate
 
-_ALL = Looks(detect=True, features=True, hands=True, faces=True, text=True)
 _LONGEST = 500  # characters of an instruction
 DEFAULT_TELL = ("describe every new scene", "tell me when a person comes in")
 
@@ -123,7 +121,8 @@ class Watching:
         self.standing = tuple(
             Understood(each, understand(each.text, embed=embed, abilities=at_hand)) for each in self._instructions()
         )
-        self._needed = looks_for([each.understanding for each in self.standing])
+        understandings = [each.understanding for each in self.standing]
+        self._needed = looks_at_most(understandings)
         weigh = likeness(embed)
         for each in self.standing:
             if each.understanding.target is Target.LIKENESS and weigh is not None:
@@ -137,9 +136,9 @@ class Watching:
             self.pace: Pace = options.pace or ("realtime" if live else "fast")
             self.feed = Feed(self.sources, pace=self.pace, fps=options.fps, clock=self.clock)
             self.video = self._open_video()
-            self.eyes = Eyes.open(_ALL, options.threads)
+            self.eyes = Eyes.open(self._needed, options.threads)
             if self.pace == "realtime":
-                self.eyes.warm(self._needed)  # now, so that no frame waits for it
+                self.eyes.warm(looks_for(understandings))  # now, so that no frame waits for it
             self.folder = fresh_folder(options.run, self.sources[0].name, self.started)
             try:
                 self.timeline = Timeline.open(options.timeline or self.folder)
@@ -230,7 +229,7 @@ class Watching:
                 raise Refusal(
                     f"--tell “{text[:40]}”", f"an instruction has 1 to {_LONGEST} characters", "say it in fewer words"
                 )
-            held.append(Instruction(id=make_id(text, {each.id for each in held}), text=text))
+            held.append(Instruction.model_validate({"id": make_id(text, {each.id for each in held}), "text": text}))
         return held
 
     def _open_sources(self) -> list[Source]:
