@@ -66,6 +66,12 @@ class Stages:
                 self.wall[stage] += wall - inner_wall
                 self.calls[stage] += 1
 
+    def clear(self) -> None:
+        """Forget what was counted so far."""
+        with self._lock:
+            for counts in (self.cpu, self.wall, self.calls):
+                counts.clear()
+
     @contextmanager
     def on(self) -> Iterator[None]:
         """Time every stage while inside."""
