@@ -147,7 +147,7 @@ class TestParts:
 def test_the_weakest_go_when_there_are_too_many():
     tracker = follow(*[[sees(at(0.5), person=0.9)]] * 3)
     rng = np.random.default_rng(1)
-    for number in range(40):
+    for number in range(8):
         crowd = [sees(at(*rng.uniform(0.1, 0.9, 2), 0.03, 0.03), bird=0.3) for _ in range(30)]
         tracker.step([sees(at(0.5), person=0.9), *crowd], 1.0 + number * 0.25)
         assert len(tracker.objects) <= 60
