@@ -26,7 +26,7 @@ def street(seed: int, seconds: float = 120.0) -> PhotoWorld:
         actors.append(Actor(pillar, ((-1.0, 0.5, 1.0), (seconds + 1, 0.5, 1.0)), depth=50))
     time = float(rng.uniform(5.0, 8.0))
     while time < seconds - 12.0:
-        what = rng.choice(["visit", "cross", "cross", "sign", "light", "shake"], p=[0.32, 0.18, 0.15, 0.15, 0.1, 0.1])
+        what = rng.choice(["visit", "cross", "cross", "sign", "light", "shake"], p=[0.28, 0.16, 0.14, 0.22, 0.1, 0.1])
         if what == "visit":
             time = _visit(rng, actors, truth, time)
         elif what == "cross":
