@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.table import Cell, Result, Table, Target
@@ -51,8 +53,10 @@ class Measured:
     said: list[Any]
 
     def row(self, plain: list[str]) -> tuple[Cell, ...]:
+        from serval.assistant.answers.rewrite import words_of
+
         found, seconds = self.found, [each.seconds for each in self.said]
-        own = sum(each.text != words for each, words in zip(self.said, plain, strict=True))
+        own = sum(words_of(each.text) != words_of(words) for each, words in zip(self.said, plain, strict=True))
         return (
             found.by,
             found.answers,
@@ -72,7 +76,11 @@ def run(quick: bool) -> Result:
     requests = [request for each in asked.values() for request in each]
     requests = requests[:6] if quick else requests
     measured: dict[str, Measured] = {}
-    answerers = (lambda: build_answerer("template"), Unchecked, lambda: build_answerer("smollm2"))
+    answerers: tuple[Callable[[], Any], ...] = (
+        partial(build_answerer, "template"),
+        Unchecked,
+        partial(build_answerer, "smollm2"),
+    )
     for make in steps(answerers, f"{len(requests)} requests to each answerer"):
         listening = Listening(make())
         found = faithfulness(listening, requests)
@@ -87,14 +95,11 @@ def run(quick: bool) -> Result:
         "by definition, which this column counts as none.",
     )
     guarded, raw = measured[_GUARDED].said, measured[_RAW].said
-    reasons: dict[str, int] = {}
-    for answer in guarded:
-        kind = _kind(answer.why)
-        reasons[kind] = reasons.get(kind, 0) + 1
+    fates = Counter(_kind(answer.why) for answer in guarded)
     heard = Table(
         "What became of the rewrites",
         ("the checked model's rewrite", "answers"),
-        tuple(sorted(reasons.items(), key=lambda each: -each[1])),
+        tuple(fates.most_common()),
     )
     return Result(
         tables=(shares, heard, _examples(plain, raw, guarded), _sources(asked)),

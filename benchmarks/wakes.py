@@ -60,7 +60,7 @@ def _of(name: str, tell: Sequence[str]) -> list[Any]:
     from serval.evaluation.lockstep import run_gates
 
     embed = embedder()
-    instructions = [Instruction(id=f"{name}-{number}", text=text) for number, text in enumerate(tell)]
+    instructions = [Instruction.model_validate({"id": f"{name}-{number}", "text": text}) for number, text in enumerate(tell)]
     standing = [Understood(each, understand(each.text, abilities=available(), embed=embed)) for each in instructions]
     listening = Listening(TemplateAnswerer())
     eyes = Eyes.open(available(), 1)

@@ -71,12 +71,12 @@ class RewriteAnswerer:
             said = self._model.reply(
                 [Message("system", ASKED), Message("user", plain.text)], max_tokens=64, stop=("\n",), cancelled=cancelled
             )
-            text, why = _tidy(said), ""
+            text, why = tidy(said), ""
         except Refusal as refusal:
             text, why = "", f"the model could not rewrite it: {refusal}"
         if cancelled():
             why = "the rewrite was cut short"
-        elif not why and text == plain.text:
+        elif not why and words_of(text) == words_of(plain.text):
             why = "the rewrite kept the words"
         elif not why and (problems := check(text, request.facts)):
             why = f"the rewrite was not supported: {'; '.join(problems[:3])}"
@@ -93,7 +93,12 @@ def _told(text: str, facts: Sequence[Fact]) -> set[str]:
     return {token.value for token in read(text, facts)[0] if token.item in telling} - {"exist"}
 
 
-def _tidy(said: str) -> str:
+def words_of(text: str) -> str:
+    """Without the marks between them: a comma more is no other wording."""
+    return " ".join(re.sub(r"[,;:.]", " ", text).casefold().split())
+
+
+def tidy(said: str) -> str:
     """The model's words as one line: without marks around the whole, and ended."""
     text = one_line(said)[:LONGEST]
     if re.fullmatch(r"\"[^\"]*\"|“[^“”]*”", text):
