@@ -68,6 +68,7 @@ class Objects:
             or (each.confirmed and not each.settled)
             or (each.settled and each.missed > 0 and now - each.seen < LOST_INSIDE + 0.5)
             or now - each.touched < FREE + 0.25
+            or (each.carried and not each.missed and now - each.touched < FREE + HAND_SPELL)  # it may be put down again
             for each in self._tracker.objects
         )
 
