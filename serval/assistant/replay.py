@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.assembly import Understood, assemble
 from serval.assistant.event import Event, EventKind
-from serval.assistant.instructions.instruction import Instruction, Understanding
+from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.timeline.diff import Difference, diff
+from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Admitted, Recording
 from serval.assistant.timeline.run import RunInfo
+from serval.assistant.timeline.timeline import FILE as TIMELINE
 from serval.assistant.timeline.timeline import Timeline
+from serval.assistant.watch import make_watch
 from serval.assistant.watcher import Unkept
 from serval.assistant.watching import embedder, likeness
 from serval.encoders.eyes import PARTS
@@ -155,11 +158,17 @@ def replay(
         The difference, the run on the left. When words were said is left out of it: that is the machine's own speed.
 
     Raises:
-        Refusal: no run, or parts that cannot be had.
+        Refusal: no run, parts that cannot be had, a gate that cannot be, or ``to`` holds a run already.
     """
+    if to is not None and any((to / name).exists() for name in (TIMELINE, RECORDING)):
+        raise Refusal(str(to), "it holds a run already", "name another folder with --to")
     timeline, recording, info = opened_run(folder)
     with timeline, recording:
-        asked = info.arguments
+        asked = {**info.arguments, **({"gate": gate} if gate else {}), **({"answerer": answerer} if answerer else {})}
+        standing, weigh, words = standing_of(info), likeness(embedder()), build_answerer(asked.get("answerer"))
+        for each in standing:
+            if each.understanding.target is not Target.NOTHING:
+                make_watch(each.instruction, each.understanding, asked.get("gate"), weigh)  # refuses a gate that cannot be
         looker = RecordedEyes(recording, {role: model for role, model in info.parts.items() if role in PARTS})
         said: list[Event] = []
         wake_drops = {
@@ -168,13 +177,15 @@ def replay(
             if event.data.get("note") == "wake dropped"
         }
         with Timeline.open(to) if to is not None else nullcontext(Unkept()) as target:
+            if isinstance(target, Timeline):
+                target.start(info.model_copy(update={"arguments": asked}))
             watcher = assemble(
-                standing_of(info),
+                standing,
                 looker=looker,
-                answerer=build_answerer(answerer or asked.get("answerer")),
+                answerer=words,
                 timeline=target,
-                gate=gate or asked.get("gate"),
-                likeness=likeness(embedder()),
+                gate=asked.get("gate"),
+                likeness=weigh,
                 started=info.started,
                 skip=wake_drops,
                 on_event=said.append,
@@ -192,6 +203,6 @@ def replay(
             watcher.finish()
         if looker.missed:
             log.warning("%d looks were asked for that the recording does not hold", looker.missed)
-        for each in recording.evicted():
-            log.warning("%s: part of the recording was evicted; what it decided then is not decided again", each.source)
+        for gone in recording.evicted():
+            log.warning("%s: part of the recording was evicted; what it decided then is not decided again", gone.source)
         return diff(timeline.events(), said, ignore=("said_at",))

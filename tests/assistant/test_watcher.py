@@ -238,7 +238,7 @@ def test_frames_never_wait_for_a_slow_answerer(timeline, tmp_path):
         dropped = [event for _, event in told]
         assert [(event.data["note"], event.data["reason"]) for event in dropped] == [("wake dropped", "busy")] * 2
         lost = {event.instruction for event in dropped}
-        assert "ask-10" in lost < {"ask-8", "ask-9", "ask-10"}  # which of the others depends on when the desk took the first
+        assert lost < {"ask-8", "ask-9", "ask-10"}  # which two depends on when the desk took the first
         slow.go.set()
         watcher.finish()
     said = [(thread, event) for thread, event in told if event.kind == "utterance"]
@@ -280,7 +280,7 @@ def test_an_answerer_that_fails_ends_nothing(timeline, threaded):
 
 
 def test_what_happens_to_a_source_is_told_once_and_ends_what_was_pending(timeline):
-    street, told = visitors((3.0, 9.0)), []
+    street, told = Street([("person", MIDDLE, 3.0, 9.0), ("dog", Box(0.8, 0.6, 0.95, 0.9), 3.5, 9.0)]), []
     watcher = assemble(
         [standing("tell me when a person comes in")],
         looker=street,

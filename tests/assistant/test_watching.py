@@ -1,11 +1,16 @@
 """The real clip from end to end: what is said, when, and on what it rests."""
 
+import threading
+
+import numpy as np
 import pytest
 
 from serval.assistant.answers.checker import check
 from serval.assistant.event import EventKind
+from serval.assistant.replay import replay
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import Timeline
+from serval.assistant.watching import Watching, WatchOptions
 from serval.encoders.eyes import PARTS
 from serval.weights import model_id
 
@@ -81,3 +86,90 @@ class TestBikes:
         assert summary.status.waiting == 0 and summary.status.frames == {"bikes": 80}
         assert summary.status.looked["bikes"] < 60
         assert sum(sum(counts.values()) for counts in summary.drops.values()) == 0
+
+
+@pytest.fixture(scope="module")
+def live(short, tmp_path_factory):
+    told, blocked = [], threading.Event()
+    options = WatchOptions((str(short),), tell=("describe every new scene",), pace="realtime", run=tmp_path_factory.mktemp("r"))
+
+    def tell(event) -> None:
+        told.append((threading.current_thread(), event))
+        if event.kind == "utterance":
+            blocked.set()
+
+    watching = Watching(options, tell)
+    slow = watching.watcher._answerer.answer
+    held = threading.Event()
+
+    def answer(request, **more):
+        held.wait(10)  # longer than the clip: whoever waits for this answer drops every picture
+        return slow(request, **more)
+
+    watching.watcher._answerer.answer = answer
+    observe = watching.watcher.observe
+
+    def counting(frame):
+        view = observe(frame)
+        if frame.time > 1.2:
+            held.set()  # pictures came and went while the answer was being worked on
+        return view
+
+    watching.watcher.observe = counting
+    summary = watching.run()
+    return watching, summary, told, blocked
+
+
+class TestRealTime:
+    """A short clip as it happens: the machine's own clock, a reader and a desk of their own."""
+
+    def test_pictures_flow_while_an_answer_is_worked_on(self, live):
+        _, summary, told, blocked = live
+        assert blocked.is_set()
+        assert summary.status.frames["short"] >= 3
+        said = [event for _, event in told if event.kind == "utterance"]
+        assert said and said[0].said_at > said[0].t_end
+
+    def test_words_come_from_the_desk_and_all_else_from_the_loop(self, live):
+        _, _, told, _ = live
+        assert {thread.name for thread, event in told if event.kind == "utterance"} == {"serval-desk"}
+        loop = {thread for thread, event in told if event.kind == "instruction"}
+        assert loop == {threading.current_thread()} or len(loop) == 1
+
+    def test_every_picture_was_used_dropped_with_a_reason_or_thinned_out(self, live):
+        watching, summary, told, _ = live
+        dropped = sum(summary.drops["short"].values())
+        assert set(summary.drops["short"]) <= {"busy", "late"}
+        assert summary.status.frames["short"] + dropped + watching.feed.thinned["short"] == 23
+        notes = [event.data["drops"] for _, event in told if event.data.get("note") == "dropped"]
+        assert sum(sum(each.values()) for each in notes) == dropped
+
+    def test_it_replays_as_it_was(self, live):
+        _, summary, _, _ = live
+        difference = replay(summary.folder)
+        assert difference.identical, [
+            (pair.left.text, pair.right.text, pair.differs) for pair in difference.pairs if pair.differs
+        ]
+
+    def test_no_thread_is_left(self, live):
+        _, _, told, _ = live
+        assert not any(thread.is_alive() for thread, event in told if event.kind == "utterance")
+        assert "serval-short" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stopping_keeps_what_was_told(short, tmp_path):
+    told = []
+    options = WatchOptions((str(short),), tell=("describe every new scene",), run=tmp_path / "run")
+    watching = Watching(options, lambda event: (told.append(event), watching.stop() if event.facts else None))
+    summary = watching.run()
+    assert summary.said == 1 and summary.seconds < 1.8
+    with Timeline.open(tmp_path / "run", write=False) as timeline:
+        assert [event.id for event in timeline.events()] == [event.id for event in told]
+    watching.close()  # once more does no harm
+
+
+def test_an_annotated_video_is_written_beside(watched, film, tmp_path):
+    clip = film(tmp_path / "in.mp4", [np.full((90, 160, 3), 40 + 20 * index, np.uint8) for index in range(6)], fps=8)
+    watched(tmp_path / "run", clip, tell=("describe every new scene",), video=tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").stat().st_size > 500
+    assert (tmp_path / "in.mp4").exists()
