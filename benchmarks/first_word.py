@@ -21,7 +21,7 @@ NAME = "first_word"
 ABOUT = "From the event to the first word"
 _ANSWERERS = ("template", "smollm2")
 _FPS = 8.0
-_BELONGS = 4.5  # seconds after an arrival within which something said is about it
+_EARLY, _LATE = 0.5, 4.0  # seconds before and after an arrival within which a wake is about it
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _watch(path: Path, folder: Path, answerer: str, happened: Sequence[float]) -
         watching.run()
     said, open_times = [], list(happened)
     for event, durable in shown:
-        before = [each for each in open_times if 0 <= woke[event.id][0] - each <= _BELONGS]
+        before = [each for each in open_times if -_EARLY <= woke[event.id][0] - each <= _LATE]
         if before:
             open_times.remove(before[-1])
             said.append(Said(before[-1], *woke[event.id], event.said_at, durable, event.answerer))
