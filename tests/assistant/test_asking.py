@@ -20,7 +20,7 @@ def asked(bikes):
 def test_what_was_next_to_the_taxi(asked):
     reply = asked("what was next to the taxi?")
     assert reply.known
-    assert "person" in reply.text or "people" in reply.text
+    assert "car" in reply.text or "vehicle" in reply.text
     assert "TAXI" in reply.text
     assert all(2.4 <= each.time <= 3.5 for each in reply.evidence)
     assert any(each.text == "TAXI" for each in reply.evidence)
@@ -36,7 +36,7 @@ def test_when_the_sign_was_visible(asked):
 def test_how_many_people(asked):
     reply = asked("how many people were there?")
     assert reply.known
-    assert reply.text.startswith(("Two people", "Three people"))
+    assert reply.text.startswith(("One person", "Two people"))  # one in front; behind the cyclist stands another, blurred
     assert len({each.time for each in reply.evidence}) == 1
     assert {each.label for each in reply.evidence} == {"person"}
 
