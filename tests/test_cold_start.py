@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from serval.weights import locate
 from serval.weights.cache import cache_folder
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,7 @@ def test_without_the_detector_scenes_are_still_told(only, watched, short, tmp_pa
 
 
 def test_without_the_tagger_people_are_still_told(only, watched, short, tmp_path):
+    locate("nanodet")
     only("nanodet", "minilm")
     run = watched(tmp_path / "run", short, tell=("tell me when a person comes in",))
     off = [event.id for event in run.events if event.data.get("note") == "ability off"]
@@ -51,6 +53,7 @@ def test_without_the_tagger_people_are_still_told(only, watched, short, tmp_path
 
 
 def test_without_sentence_embeddings_plain_nouns_are_still_understood(only, watched, short, tmp_path):
+    locate("nanodet")
     only("nanodet", "lite0")
     run = watched(tmp_path / "run", short, tell=("tell me when a person comes in", "say when a gondola is in the picture"))
     assert run.said("person-comes-in")
@@ -66,6 +69,7 @@ def test_without_any_part_it_says_so_and_ends(only, watched, short, tmp_path):
 
 
 def test_a_damaged_part_is_off_and_not_used(only, watched, short, tmp_path):
+    locate("nanodet")
     have = cache_folder() / "weights"
     cache = only("lite0", "minilm")
     whole = next(path for path in have.iterdir() if path.name.startswith("nanodet-") and path.is_dir())
