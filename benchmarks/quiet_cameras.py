@@ -92,11 +92,10 @@ def _watch(paths: list[Path], folder: Path, seconds: float) -> Share:
         looked = sum(watching.watcher.status().looked.values())
         marks.append((time.monotonic(), time.process_time(), dict(stages.cpu), looked))
 
-    timers = [threading.Timer(at, mark) for at in (_START, seconds - 2)]
     with stages.on():  # before the videos are opened, whose decoding is one of them
         watching = Watching(options, on_event=lambda event: said.append(event) if event.kind is EventKind.UTTERANCE else None)
-        for timer in timers:
-            timer.start()
+        for at in (_START, seconds - 2):  # by the run's clock, which began before the encoders were loaded
+            threading.Timer(at - watching.clock.now(), mark).start()
         watching.run()
     (wall, cpu, before, looks), (wall_end, cpu_end, after, looks_end) = marks
     took = wall_end - wall
