@@ -100,7 +100,7 @@ def _check(what: str, name: str | None, names: tuple[str, ...]) -> None:
 
 
 def _heading(time: float, said: Iterable[Event]) -> str:
-    words = " ".join(f"{_quoted(event)}" for event in said)
+    words = ", and ".join(map(_quoted, said))
     return f"Around {clock(time)} Serval said {words}." if words else f"Around {clock(time)} Serval said nothing."
 
 
