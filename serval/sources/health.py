@@ -1,4 +1,7 @@
-"""Is a live source still showing the world? A frozen picture, sound without picture, or silence is told within seconds."""
+"""Is a live source still showing the world? A frozen picture, sound without picture, or silence is told within seconds.
+
+Of live sources only: in a file, also one that is watched at its own pace, a picture that stands still was recorded so.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from numpy.typing import NDArray
 
 from serval.sources.source import NoteKind, SourceNote
 
+_BLIND = 60.0  # seconds without a picture after which it is worth connecting anew
 _SAME = 0.25  # mean difference in grey levels below which two pictures are one: a sensor's noise is above it
 
 
@@ -45,9 +49,18 @@ class Health:
             )
         return notes
 
-    def connected(self, time: float) -> None:
-        """Connected anew: whatever was missing before is over, and what comes is compared with the picture before the loss."""
-        self._trouble, self._pictured, self._heard = None, time, -np.inf
+    def connected(self, time: float, *, blind: bool = False) -> None:
+        """Connected anew: whatever was missing before is over, and what comes is compared with the picture before the loss.
+
+        Args:
+            blind: it was given up only because no picture came: what is missing has been told, and is missing still.
+        """
+        self._trouble = self._trouble if blind else None
+        self._pictured, self._heard = time, -np.inf
+
+    def is_blind(self, time: float) -> bool:
+        """Whether pictures have been missing for so long that another connection should be tried."""
+        return self._trouble is not None and time - self._pictured >= _BLIND
 
     def sound(self, time: float) -> None:
         """Sound came."""

@@ -17,6 +17,7 @@ from serval.refusal import Refusal
 
 CONNECT, READ, OPEN = 4.0, 10.0, 20.0  # seconds for connecting, for each read, and until the stream's headers are complete
 _REDIRECTS = 3
+_PORTS = {"http": 80, "https": 443}
 _SENT = {301, 302, 303, 307, 308}
 _WRITTEN = "".join(chr(code) for code in range(0x21, 0x7F))  # what is plain in an address stays as the person wrote it
 
@@ -42,6 +43,7 @@ class HttpStream:
         self._answer: http.client.HTTPResponse | None = None
         self._closed, self._in_use = False, threading.Lock()
         self._until: float | None = None
+        self._alarm: threading.Timer | None = None  # for what no single read's time limit catches: headers sent byte by byte
         self._rest = bytearray()
         self.demuxer = ""
 
@@ -53,8 +55,16 @@ class HttpStream:
             OSError, http.client.HTTPException: no connection, or the server refuses; it may.
         """
         self._until = time.monotonic() + OPEN
-        with self._use():
-            self._follow()
+        self._alarm = threading.Timer(OPEN, self._wake)
+        self._alarm.daemon = True
+        self._alarm.start()
+        try:
+            with self._use():
+                self._follow()
+        except (OSError, EOFError, http.client.HTTPException):
+            if self._is_late() and not self._closed:
+                raise TimeoutError from None
+            raise
 
     def _follow(self) -> None:
         for _ in range(_REDIRECTS + 1):
@@ -72,6 +82,7 @@ class HttpStream:
     def opened(self) -> None:
         """The headers are complete: from now on only single reads are timed."""
         self._until = None
+        self._calm()
 
     def read(self, count: int) -> bytes:
         """At most ``count`` bytes as soon as there are any; none at the end."""
@@ -83,21 +94,33 @@ class HttpStream:
             return self._receive(count)
 
     def _receive(self, count: int) -> bytes:
-        if self._until is not None and time.monotonic() > self._until:
+        block = b"" if self._closed or self._answer is None else self._answer.read1(count)
+        if self._is_late():
             raise TimeoutError
-        return b"" if self._closed or self._answer is None else self._answer.read1(count)
+        return block
 
     def close(self) -> None:
         """End it, and a read that is waiting in another thread."""
         self._closed = True
-        if self._socket is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # not the method of a TLS socket, which would pull its state from under the reader
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self._calm()
+        self._wake()
         if self._in_use.acquire(blocking=False):
             self._release()
             self._in_use.release()
+
+    def _wake(self) -> None:
+        """Make a read that is waiting, in whichever thread, come back."""
+        if (waiting := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                # Not the method of a TLS socket, which would pull its state from under the reader.
+                socket.socket.shutdown(waiting, socket.SHUT_RDWR)
+
+    def _calm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _is_late(self) -> bool:
+        return self._until is not None and time.monotonic() >= self._until
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[None]:
@@ -152,10 +175,11 @@ class HttpStream:
 
 
 def followed(address: str, target: str, what: str) -> str:
-    """A redirection stays with the same host, and never goes from https to http: the password goes with it."""
+    """A redirection stays with the same host and port, or goes from http to https: the password goes with it."""
     try:
         after, before = urlsplit(urljoin(address, target)), urlsplit(address)
-        usable = after.port is None or after.port > 0
+        usable = (after.port is None or after.port > 0) and "\\" not in target  # which others read as a slash
+        ports = before.port or _PORTS[before.scheme.lower()], after.port or _PORTS.get(after.scheme.lower())
     except ValueError:
         usable = False
     if not usable:
@@ -163,5 +187,7 @@ def followed(address: str, target: str, what: str) -> str:
     upgraded = (before.scheme, after.scheme) == ("http", "https")
     if after.hostname != before.hostname or not (after.scheme == before.scheme or upgraded):
         raise Refusal(what, "the server sends us to another host", "give the stream's own address")
+    if ports[0] != ports[1] and not (upgraded and ports == (80, 443)):  # another port may be another's server
+        raise Refusal(what, "the server sends us to another port", "give the stream's own address")
     user = before.netloc.rpartition("@")[0]
     return after._replace(netloc=f"{user}@{after.netloc}" if user and "@" not in after.netloc else after.netloc).geturl()

@@ -22,6 +22,7 @@ from serval.media.open_video import open_address, open_stream
 from serval.media.video import Remark, Tick, Video
 from serval.refusal import Refusal
 from serval.sources.clock import Clock
+from serval.sources.flapping import Flapping
 from serval.sources.health import Health
 from serval.sources.http_stream import HttpStream, ServerRefusedError
 from serval.sources.reconnect import Backoff
@@ -40,6 +41,12 @@ _RTSP = {
     "allowed_media_types": "video+audio",
 }
 _LOST = (OSError, EOFError, av.FFmpegError, http.client.HTTPException)
+
+
+class _BlindError(EOFError):
+    """Connected for long, and no picture: it may be there on another try."""
+
+
 Hold = Callable[[Callable[[], None]], None]  # takes what ends the connection, as soon as there is one
 Opener = Callable[[Hold], Video]
 
@@ -79,7 +86,7 @@ def open_live(address: str, name: str, *, clock: Clock, limits: MediaLimits | No
             usable = False
         else:  # a password with one of / ? # in it, so that half of it would pass for the path
             usable = usable and not ("@" in address and "@" not in parts.netloc and ":" in parts.netloc)
-        if not usable or any(ord(char) <= 32 for char in address):
+        if not usable or any(ord(char) <= 32 or char in "\\\x7f" for char in address):  # some read \\ as /
             remedy = "write it as rtsp://host[:port]/path or http(s)://host[:port]/path, with %2F for / in a password"
             raise Refusal(name, "its address is malformed", remedy)
     return LiveSource(name, kind, _opener(address, kind, name, limits or MediaLimits()), clock)
@@ -123,7 +130,7 @@ class LiveSource:
         self._opener, self._clock = opener, clock
         self._stop = threading.Event()
         self._backoff = Backoff(seed=zlib.crc32(name.encode()))  # each source has its own jitter, the same every time
-        self._health = Health(name, start=clock.now())
+        self._health, self._flapping = Health(name, start=clock.now()), Flapping(name)
         self._arrived: queue.Queue[Frame | Remark | Tick | BaseException] = queue.Queue(maxsize=8)
         self._index, self._last = 0, 0.0  # pictures so far, and when the last one came
         self._undo: Callable[[], None] = _nothing
@@ -141,28 +148,30 @@ class LiveSource:
         Raises:
             Refusal: at the first try, what comes is nothing that can be watched.
         """
-        opened = False
+        opened, error = False, BaseException()
         while not self._stop.is_set():
-            self._undo = _nothing
+            self._undo, blind = _nothing, isinstance(error, _BlindError)
             try:
                 video = self._opener(self._hold)
             except (*_LOST, Refusal) as failure:
                 self._undo()
                 if isinstance(failure, Refusal) and not (opened or self._lost):
                     raise
-                error: BaseException = failure
+                error = failure
             else:
                 if not (opened or self._lost):
                     size = f": {video.info.width}x{video.info.height}" if video.info and video.info.width else ""
                     yield self._note(NoteKind.OPENED, f"{self.name} opened{size}", video.info.as_data() if video.info else {})
                 opened = True
-                error = yield from self._pictures(video)
+                error = yield from self._pictures(video, blind)
             if self._stop.is_set():
                 return
-            if not self._lost:
+            if self._lost:
+                yield from self._flapping.passing(self._clock.now())
+            elif not isinstance(error, _BlindError):  # of that it was told what is missing
                 self._lost = True
                 what = "is lost" if opened else "cannot be opened"
-                yield self._note(NoteKind.LOST, f"{self.name} {what} ({_words(error)}); trying again")
+                yield from self._flapping.lost(self._clock.now(), what, _words(error))
             self._clock.sleep(self._backoff.next(), self._stop)
 
     def _hold(self, undo: Callable[[], None]) -> None:
@@ -170,9 +179,9 @@ class LiveSource:
         if self._stop.is_set():
             undo()
 
-    def _pictures(self, video: Video) -> Generator[Frame | SourceNote, None, BaseException]:
+    def _pictures(self, video: Video, blind: bool) -> Generator[Frame | SourceNote, None, BaseException]:
         since = self._clock.now()
-        self._health.connected(since)
+        self._health.connected(since, blind=blind)
         self._arrived, over = queue.Queue(maxsize=8), threading.Event()  # nothing of the connection before
         reader = threading.Thread(target=self._decode, args=(video, over), name=f"serval-decode-{self.name}", daemon=True)
         reader.start()
@@ -182,12 +191,16 @@ class LiveSource:
                     item = self._arrived.get(timeout=_LOOK)
                 except queue.Empty:
                     yield from self._health.tick(self._clock.now())
+                    if self._health.is_blind(self._clock.now()):
+                        return _BlindError()
                     continue
                 if isinstance(item, BaseException):
                     return item
                 yield from self._seen(item)
                 if isinstance(item, Frame) and item.time - since >= _SETTLED:
                     self._backoff.reset()
+                if item is Tick.SOUND and self._health.is_blind(self._clock.now()):
+                    return _BlindError()
             return EOFError()
         finally:
             over.set()
@@ -198,9 +211,8 @@ class LiveSource:
         """Take note of an item, and pass a picture on."""
         now = self._clock.now()
         if isinstance(item, Frame):
-            if self._lost:
-                self._lost = False
-                yield SourceNote(NoteKind.BACK, self.name, item.time, f"{self.name} is back")
+            yield from self._flapping.picture(item.time, first=self._lost)
+            self._lost = False
             item.index = self._index
             self._index, self._last = self._index + 1, item.time
             yield from self._health.picture(item.luma, item.time)

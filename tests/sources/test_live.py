@@ -43,10 +43,14 @@ def shots(pictures):
     return pictures(100)
 
 
-def part(rgb) -> bytes:
+def jpeg(rgb) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "JPEG")
-    data = buffer.getvalue()
+    return buffer.getvalue()
+
+
+def part(rgb) -> bytes:
+    data = jpeg(rgb)
     return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data) + data + b"\r\n"
 
 
@@ -135,16 +139,36 @@ def test_a_redirection_on_the_same_host_is_followed_with_the_password(serve, enc
 # -- lost and back --------------------------------------------------------------------------------------------------------
 
 
-def test_a_camera_that_closes_every_few_pictures(serve, encoded, shots):
+def test_a_camera_that_closes_after_a_few_pictures(serve, encoded, shots):
     data = encoded(shots[:10], container="mpegts")
     camera = serve(lambda visit, request, send, closing: send(TS + data))
-    items = take(watch(camera), count(41))
-    assert kinds(items) == [NoteKind.OPENED, *[NoteKind.LOST, NoteKind.BACK] * 4]
-    assert [frame.index for frame in frames(items)] == list(range(41))
+    items = take(watch(camera), count(31))
+    assert kinds(items) == [NoteKind.OPENED, *[NoteKind.LOST, NoteKind.BACK] * 3]
+    assert [frame.index for frame in frames(items)] == list(range(31))
     times = [item.time for item in items]
     assert times == sorted(times)
     gaps = [back.time - lost.time for lost, back in itertools.pairwise(notes(items)[1:]) if lost.kind is NoteKind.LOST]
     assert all(0 < gap <= 5 for gap in gaps)
+
+
+@pytest.mark.parametrize("form", ["stream", "snapshot"])
+def test_a_camera_that_never_holds_is_told_of_once_a_minute(serve, encoded, shots, form):
+    """Whether it hangs up after a few pictures, or its address gives a single picture each time."""
+    stream = TS + encoded(shots[:3], container="mpegts")
+
+    def answer(visit, request, send, closing):
+        send(stream if form == "stream" else OK % b"image/jpeg" + jpeg(shots[visit % 100]))
+
+    camera = serve(answer)
+    items = take(watch(camera), lambda items: items[-1].time > 200)
+    often = notes(items)[7:]
+    assert kinds(items)[:7] == [NoteKind.OPENED, *[NoteKind.LOST, NoteKind.BACK] * 3]
+    assert {note.kind for note in often} == {NoteKind.LOST}
+    assert often[0].text == "127.0.0.1 keeps being lost (it ended); from here on this is told once a minute"
+    assert len(often) in (3, 4)
+    assert all(later.time - earlier.time >= 60 for earlier, later in itertools.pairwise(often))
+    assert sum(note.data.get("lost", 0) for note in often) >= len(camera.requests) - 4 - 20  # the last minute is not told yet
+    assert len(frames(items)) >= 40
 
 
 def test_a_camera_that_is_not_there_yet(serve, encoded, shots):
@@ -229,6 +253,19 @@ def test_sound_alone(serve, encoded):
     assert kinds(items) == [NoteKind.OPENED, NoteKind.AUDIO_ONLY]
     assert notes(items)[1].time - notes(items)[0].time <= 20
     assert "sound and no picture" in notes(items)[1].text
+
+
+def test_sound_alone_for_ever_is_tried_again_and_told_once(serve, encoded, shots):
+    sound, pictures = encoded([], container="mpegts", sound=True), encoded(shots[:25], container="mpegts")
+
+    def answer(visit, request, send, closing):
+        send(TS + (sound * 40 if visit < 3 else pictures))
+        closing.wait(10)
+
+    camera = serve(answer)
+    items = take(watch(camera, clock=Stepping(0.1)), count(1))
+    assert kinds(items) == [NoteKind.OPENED, NoteKind.AUDIO_ONLY, NoteKind.VIDEO_BACK]
+    assert len(camera.requests) == 4
 
 
 def test_pictures_that_stop_while_the_sound_goes_on(serve, encoded, shots):

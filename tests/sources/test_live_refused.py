@@ -38,7 +38,8 @@ def test_a_playlist_reaches_nothing(serve, kind):
 @pytest.mark.parametrize(
     "target",
     ["http://localhost:{0}/", "https://localhost:{0}/", "ftp://127.0.0.1:{0}/", "file:///etc/passwd", "http://[::1/", "http://127.0.0.1:x/",
-     "//localhost:{0}/", "http://127.0.0.1@localhost:{0}/", "http://2130706433:{0}/"],
+     "//localhost:{0}/", "http://127.0.0.1@localhost:{0}/", "http://2130706433:{0}/", "http://127.0.0.1:{0}/",
+     "//127.0.0.1:{0}/", "https://127.0.0.1:{0}/", "http://127.0.0.1/", "http://127.0.0.1\\@localhost:{0}/"],
 )  # fmt: skip
 def test_a_redirection_elsewhere_is_refused(serve, target):
     canary = serve(lambda *_: None)
@@ -139,6 +140,38 @@ def test_a_server_that_keeps_silent_or_dribbles_is_given_up_in_time(serve, monke
     source = watch(serve(dribble))
     assert next(source.items()).text == "127.0.0.1 cannot be opened (no data came in time); trying again"
     source.close()
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.0 200 OK\r\n", OK % b"video/mp2t", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+)
+def test_headers_that_come_byte_by_byte_are_given_up_in_time(serve, monkeypatch, head):
+    monkeypatch.setattr(http_stream, "OPEN", 0.2)
+
+    def dribble(visit, request, send, closing):
+        send(head)
+        while not closing.wait(0.02):
+            send(b"0")  # never a line's end
+
+    source = watch(serve(dribble))
+    assert next(source.items()).text == "127.0.0.1 cannot be opened (no data came in time); trying again"
+    source.close()
+
+
+def test_a_redirection_from_http_to_https_keeps_to_the_usual_ports():
+    def led(before, after):
+        return http_stream.followed(before, after, "cam")
+
+    assert led("http://anna:s@cam/a", "https://cam/b") == "https://anna:s@cam/b"
+    assert led("http://anna:s@cam:80/a", "http://cam/b") == "http://anna:s@cam/b"
+    assert led("http://anna:s@cam:8080/a", "/b") == "http://anna:s@cam:8080/b"
+    for before, after in [
+        ("http://cam:8080/", "https://cam/"),
+        ("http://cam/", "https://cam:8443/"),
+        ("https://cam/", "http://cam/"),
+    ]:
+        with pytest.raises(Refusal, match="the server sends us to another"):
+            led(before, after)
 
 
 def test_a_picture_that_grows_beyond_the_limits_is_never_shown(serve):
