@@ -34,6 +34,7 @@ class Followed:
     first_seen: float
     first_box: Box
     seen: float  # last hit
+    there: float  # last hit, or since then the last picture in which nothing had changed
     groups: NDArray[np.float32]  # [len(GROUPS)] running mean over hits
     classes: NDArray[np.float32]  # [80] running mean over hits
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=6))  # (time, group score) of hits
@@ -90,14 +91,15 @@ class Followed:
         moved = self.resting_box is None or _moved(self.resting_box, box) > 0.25
         if moved:
             self.resting_box, self.still_since = box, now
-        self.box, self.seen, self.hits, self.missed = box, now, self.hits + 1, 0
+        self.box, self.seen, self.there, self.hits, self.missed = box, now, now, self.hits + 1, 0
         self.recent.append((now, float(groups[int(self.groups.argmax())])))
         self.widest, self.tallest = max(self.widest, box.width), max(self.tallest, box.height)
         self.best = max(self.best, float(groups.max()))
 
     def become(self, found: Followed) -> None:
         """Go on as ``found``, which turned out to be this object seen again."""
-        self.box, self.seen, self.velocity, self.missed = found.box, found.seen, found.velocity, found.missed
+        self.box, self.velocity, self.missed = found.box, found.velocity, found.missed
+        self.seen, self.there = found.seen, found.there
         self.hits, self.best = self.hits + found.hits, max(self.best, found.best)
         self.recent.extend(found.recent)
         self.resting_box, self.still_since = found.resting_box, found.still_since

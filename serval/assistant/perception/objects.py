@@ -66,7 +66,8 @@ class Objects:
         return any(
             (not each.confirmed and each.missed == 0 and now - each.first_seen < SLOW)
             or (each.confirmed and not each.settled)
-            or (each.settled and each.missed > 0 and now - each.seen < LOST_INSIDE + 0.5)
+            or (each.settled and each.missed > 0 and now - each.there < LOST_INSIDE + 0.5)
+            or (each.stood is not None and now - each.still_since < 1.0 and _apart(each.stood, each.box))  # has it moved?
             or now - each.touched < FREE + 0.25
             or (each.carried and not each.missed and now - each.touched < FREE + HAND_SPELL)  # it may be put down again
             for each in self._tracker.objects
@@ -78,10 +79,16 @@ class Objects:
         """Keep a small grey picture, examined or not."""
         self._luma.add(luma, time)
 
+    def unchanged(self, time: float) -> None:
+        """A picture in which no pixel has changed since the last look: what was there is there."""
+        for each in self._tracker.objects:
+            if not each.missed:
+                each.there = time
+
     def cut(self, time: float) -> None:
         """Another scene: what was followed is gone without having left."""
         self._before_cut = self._counts()
-        self._tracker = Tracker()
+        self._tracker = Tracker(self._tracker.next)
         for state in (self._last_hit_luma, self._stood_luma, self._hands, self._crowd_told, self._gone):
             state.clear()
         self._luma.clear()
@@ -139,7 +146,7 @@ class Objects:
     def _depart(self, each: Followed, luma: Luma, now: float) -> list[Change]:
         if not each.missed:
             return []
-        away = now - each.seen
+        away = now - each.there
         if not each.settled:
             if each.missed >= 2 and away >= LOST - 1e-6:
                 self._tracker.remove(each)
@@ -158,9 +165,9 @@ class Objects:
             return []  # told when it was taken; or a thing that does not walk off, or may never have been there
         self._gone.append((now, each.group, each.box))
         takeable = each.stood is not None and each.group != "person"  # people's own hands are always near them
-        hand = self._hand_near(each.box, each.seen - HAND_SPELL / 2, each.seen + LOST) if takeable else None
+        hand = self._hand_near(each.box, each.there - HAND_SPELL / 2, each.there + LOST) if takeable else None
         kind = ChangeKind.LEAVES if hand is None else ChangeKind.TAKEN
-        return [self._change(kind, each, now, each.seen, before, before - 1, side=side, hand=hand)]
+        return [self._change(kind, each, now, each.there, before, before - 1, side=side, hand=hand)]
 
     def _stand(self, each: Followed, hands: tuple[Hand, ...] | None, luma: Luma, now: float) -> list[Change]:
         """What follows from where a thing stands by itself: it was put there, or it has moved, or nothing."""
@@ -202,7 +209,7 @@ class Objects:
 
     def _is_lost_twin(self, other: Followed, each: Followed, luma: Luma) -> bool:
         """Whether ``each`` is ``other``, lost a moment ago and found again: beside it, or carried off under another name."""
-        if not (other.settled and other.missed and each.first_seen - other.seen < LOST_INSIDE):
+        if not (other.settled and other.missed and each.first_seen - other.there < LOST_INSIDE):
             return False
         if self._looks_the_same(other, luma):
             return False  # it is still where it was
@@ -240,7 +247,7 @@ class Objects:
     def _hidden(self, each: Followed, now: float) -> bool:
         where = each.predicted(now)
         return any(
-            other is not each and other.settled and not other.missed and where.inside(other.box) > 0.5
+            other is not each and other.confirmed and not other.missed and where.inside(other.box) > 0.5
             for other in self._tracker.objects
             if other.name()[0] not in _SURFACES
         )

@@ -82,6 +82,8 @@ class Perception:
         if percept.feature is not None or percept.detections is not None or percept.text is not None:
             self._looked = now
             self._pixels.examined(luma)
+        elif change < CHANGED:
+            self._objects.unchanged(now)
         return View(
             percept=percept,
             change=change,

@@ -13,7 +13,7 @@ from serval.assistant.view import Change, ChangeKind, Scene
 NEW = 0.42  # cosine distance of pooled features beyond which the content is another one
 SAME = 0.3  # ... and within which two looks show the same
 ALIKE = 0.6  # correlation of small grey pictures above which the place is the same, whatever the features say
-SHARE = 0.3  # of the picture that must look different; what fills less is a thing in the scene
+SHARE = 0.45  # of the picture that must look different; what fills less is a thing in the scene
 SETTLE = 0.3  # seconds a new scene must stand
 REFRACTORY = 1.0
 

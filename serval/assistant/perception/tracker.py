@@ -25,9 +25,9 @@ _MOST = 60  # tracks and candidates at a time; the weakest go first
 class Tracker:
     """Matches detections to followed objects by overlap, nearness and class (Hungarian assignment)."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 1) -> None:
         self.objects: list[Followed] = []
-        self._next = 1
+        self.next = first  # number of the next object; no number is given twice
 
     def step(self, detections: Sequence[Detection], now: float) -> None:
         """One look at ``now`` seconds: prolong what is seen again, start candidates, count misses."""
@@ -44,9 +44,11 @@ class Tracker:
                 each.confirmed_at = now
         for column, (box, scores, groups) in enumerate(seen):
             if column not in taken and groups.max() >= _BIRTH and not self._covered(box, int(groups.argmax())):
-                born = Followed(self._next, box, now, box, now, groups.copy(), scores.copy(), resting_box=box, still_since=now)
+                born = Followed(
+                    self.next, box, now, box, now, now, groups.copy(), scores.copy(), resting_box=box, still_since=now
+                )
                 born.recent.append((now, float(groups.max())))
-                self._next += 1
+                self.next += 1
                 self.objects.append(born)
         if len(self.objects) > _MOST:
             self.objects = sorted(self.objects, key=lambda each: (not each.confirmed, -each.strength(now)))[:_MOST]

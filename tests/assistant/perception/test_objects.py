@@ -150,7 +150,7 @@ class TestMoves:
         assert (change.kind, change.heading) == (ChangeKind.MOVES, heading)
         assert change.box_before.center == pytest.approx((0.5, 0.5), abs=0.02)
         assert change.box.center == pytest.approx(to, abs=0.02)
-        assert 7.5 <= change.started <= change.time < 11.2 and (change.before, change.after) == (1, 1)
+        assert 7.3 <= change.started <= change.time < 9.0 and (change.before, change.after) == (1, 1)
 
     def test_tells_it_soon_while_there_is_reason_to_look(self, stage, thing, leaf):
         dog = thing("dog", ((0.0, 0.5, 0.5), (6.0, 0.5, 0.5), (7.5, 0.7, 0.5), (99.0, 0.7, 0.5)), size=(0.14, 0.2))
