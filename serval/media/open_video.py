@@ -7,6 +7,7 @@ and durations are checked on headers before anything is decoded; and no text of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -70,10 +71,12 @@ def open_stream(
     """Open a live stream of bytes. ``demuxer`` is one that `sniff` gave, or "mpjpeg" (JPEG pictures in HTTP parts).
 
     Raises:
-        Refusal: its headers cannot be used.
+        Refusal: its headers cannot be used, or one piece of it, such as a part without an end, outgrows an image's bytes.
         OSError, av.FFmpegError: from reading.
     """
-    return _live(_open(_Bytes(stream), demuxer, what, _LIVE, buffer=4096), what, source, limits, threads)
+    limits = limits or MediaLimits()
+    file = _Bytes(stream, limits.image_bytes, what)
+    return _live(_open(file, demuxer, what, _LIVE, buffer=4096), what, source, limits, threads, file.arrived)
 
 
 def open_address(
@@ -101,9 +104,17 @@ def open_address(
     return _live(container, what, source, limits, threads)
 
 
-def _live(container: av.container.InputContainer, what: str, source: str, limits: MediaLimits | None, threads: int) -> Video:
+def _live(
+    container: av.container.InputContainer,
+    what: str,
+    source: str,
+    limits: MediaLimits | None,
+    threads: int,
+    arrived: Callable[[], None] = lambda: None,
+) -> Video:
+    limits = limits or MediaLimits()
     try:
-        return Video(container, what=what, source=source, limits=limits or MediaLimits(), threads=threads, stored=False)
+        return Video(container, what=what, source=source, limits=limits, threads=threads, stored=False, arrived=arrived)
     except BaseException:
         container.close()
         raise
@@ -145,9 +156,21 @@ class _LocalFile:
 
 
 class _Bytes:
-    """What FFmpeg sees of a live stream."""
+    """What FFmpeg sees of a live stream. It gathers a piece until its end comes, so what it reads meanwhile is counted."""
 
     name = "media"
 
-    def __init__(self, stream: Readable) -> None:
-        self.read = stream.read
+    def __init__(self, stream: Readable, most: int, what: str) -> None:
+        self._stream, self._most, self._what, self._taken = stream, most, what, 0
+
+    def read(self, count: int) -> bytes:
+        block = self._stream.read(count)
+        self._taken += len(block)
+        if self._taken > self._most:
+            why = f"a single picture of it goes on beyond {self._most:,} bytes"
+            raise Refusal(self._what, why, "give the address of a video stream")
+        return block
+
+    def arrived(self) -> None:
+        """A piece is complete."""
+        self._taken = 0

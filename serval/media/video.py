@@ -5,7 +5,7 @@ The way in is `serval.media.open_video`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
@@ -78,8 +78,9 @@ class Video:
         threads: int,
         stored: bool,
         file: BinaryIO | None = None,
+        arrived: Callable[[], None] = lambda: None,  # called after each packet
     ) -> None:
-        self._container, self._file = container, file
+        self._container, self._file, self._arrived = container, file, arrived
         self._what, self._source, self._limits, self._stored = what, source, limits, stored
         self._stream = self._picture_stream()
         self._undecodable = 0
@@ -142,7 +143,7 @@ class Video:
         if not pictures and self._stored:
             held = "sound and no picture" if streams.audio else "no picture"
             raise Refusal(self._what, f"it holds {held}", "give a file with video in it")
-        return max(pictures, key=lambda each: (each.width or 0) * (each.height or 0), default=None)
+        return max(pictures, key=_area, default=None)
 
     def _check_headers(self) -> None:
         stream, limits = self._stream, self._limits
@@ -213,6 +214,7 @@ class Video:
                 return
             if packet is None:
                 return
+            self._arrived()
             stamp = packet.pts if packet.pts is not None else packet.dts
             if stamp is not None and packet.time_base:
                 self._reached = max(self._reached, float((stamp + (packet.duration or 0)) * packet.time_base))
@@ -245,6 +247,11 @@ class Video:
         if promised - reached > max(0.5, 0.02 * promised):
             text = f"it ends at {last:.2f} s, and its header promises {promised:.2f} s"
             yield Remark("broken", last, text, {"pictures": pictures, "promised": round(promised, 3)})
+
+
+def _area(stream: av.VideoStream) -> int:
+    codec = stream.codec_context  # None when no decoder is known, and then the stream has no size either
+    return (codec.width or 0) * (codec.height or 0) if codec is not None else 0
 
 
 def _stamp(picture: av.VideoFrame) -> float | None:

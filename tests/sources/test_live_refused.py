@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from serval.media.frame import Frame
+from serval.media.limits import MediaLimits
 from serval.refusal import Refusal
 from serval.sources import http_stream
 from serval.sources.clock import RealClock, VirtualClock
@@ -197,3 +198,34 @@ def test_a_picture_that_grows_beyond_the_limits_is_never_shown(serve):
     assert kinds[-1] is NoteKind.LOST
     with pytest.raises(Refusal, match="6000x6000"):
         next(watch(serve(lambda visit, request, send, closing: send(MJPEG + bomb * 2))).items())
+
+
+def test_a_part_that_never_ends_is_cut_off(serve, pictures):
+    """Without a length FFmpeg would gather it in memory until the boundary comes, which is never."""
+
+    def jpeg():
+        buffer = io.BytesIO()
+        Image.fromarray(pictures(1)[0]).save(buffer, "JPEG")
+        return b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + buffer.getvalue() + b"\r\n"
+
+    sent = []
+
+    def answer(visit, request, send, closing):
+        send(MJPEG + (jpeg() * 50 if visit == 0 else b"") + b"--frame\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8")
+        while not closing.is_set():
+            send(b"x" * 10_000)
+            sent.append(10_000)
+
+    source = open_source(
+        f"http://127.0.0.1:{serve(answer).port}/", clock=VirtualClock(), fps=5, limits=MediaLimits(image_bytes=300_000)
+    )
+    notes = []
+    for item in (items := source.items()):
+        notes += [] if isinstance(item, Frame) else [item]
+        if notes[-1].kind is NoteKind.LOST:
+            break
+    source.close()
+    items.close()
+    assert [note.kind for note in notes] == [NoteKind.OPENED, NoteKind.LOST]
+    assert "a single picture of it goes on beyond 300,000 bytes" in notes[-1].text
+    assert sum(sent) < 10_000_000  # what the network's buffers hold
