@@ -59,7 +59,7 @@ def open_video(path: Path | str, *, source: str = "", limits: MediaLimits | None
         raw.close()
         no_index = demuxer == "mov" and isinstance(error, av.error.InvalidDataError)
         why = "its index is missing or damaged, as when a recording is cut off" if no_index else explain(error)
-        raise Refusal(what, why, _REMEDY) from None
+        raise Refusal(what, why, "copy or record it again" if no_index else _REMEDY) from None
     except BaseException:
         raw.close()
         raise

@@ -84,11 +84,11 @@ def open_live(address: str, name: str, *, clock: Clock, limits: MediaLimits | No
             usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
         except ValueError:
             usable = False
-        else:  # a password with one of / ? # in it, so that half of it would pass for the path
-            usable = usable and not ("@" in address and "@" not in parts.netloc and ":" in parts.netloc)
+        else:  # a password with one of / ? # in it, so that half of it would pass for host or path
+            usable = usable and not ("@" in address.partition(parts.netloc)[2] and ":" in parts.netloc)
         if not usable or any(ord(char) <= 32 or char in "\\\x7f" for char in address):  # some read \\ as /
             remedy = "write it as rtsp://host[:port]/path or http(s)://host[:port]/path, with %2F for / in a password"
-            raise Refusal(name, "its address is malformed", remedy)
+            raise Refusal(f"{kind}://…", "its address is malformed", remedy)  # even the name may be half a password
     return LiveSource(name, kind, _opener(address, kind, name, limits or MediaLimits()), clock)
 
 

@@ -80,7 +80,8 @@ def test_an_odd_name_that_exists_is_but_a_file(clip, tmp_path, monkeypatch):
      "http://anna:sec/ret@host/", "rtsp://a:secret@h o/x",
      "http://anna:secret@host:0/", "http://anna:12/secret@host/", "rtsp://anna:12?secret@host/", "rtsp://anna:1#secret@host/",
      "http://[anna:secret@host/", "http://anna:secret@host/\r\nX: y", "http://anna:secret\\@host/x",
-     "http://a\\@anna:secret@host/x", "http://host\\@anna:secret/x"],
+     "http://a\\@anna:secret@host/x", "http://host\\@anna:secret/x",
+     "http://anna:12@secret/34@host/x"],
 )  # fmt: skip
 def test_a_refused_address_never_shows_its_password(text):
     line = refused(text)

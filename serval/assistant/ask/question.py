@@ -71,6 +71,9 @@ def seconds(groups: Sequence[str | None]) -> float:
 def parse(question: str) -> Question:
     """Take a question apart. Total: what is not understood comes back as `Asks.UNKNOWN` with the text kept."""
     text = re.sub(r"\s+", " ", question.strip().rstrip("?!. ").casefold()).replace("’", "'")
+    text = re.sub(r"\bfrom (?=[\d:.]+[^,]*? (?:to|till|until) \d)", "between ", text)
+    text = re.sub(r"(\bbetween [\d:.]+(?: ?[a-z]+)?) (?:to|till|until) (?=\d)", r"\1 and ", text)
+    text = re.sub(r"\bbetween (\d+(?:\.\d+)?) and (\d+(?:\.\d+)?) ?([a-z]+)", r"between \1 \3 and \2 \3", text)
     spans: dict[str, float] = {}
     for word, slot in (("after|since", "after"), ("before|until|till", "before"), ("at|around|about", "at")):
         if found := re.search(rf"\b(?:{word})\s+(?:{CLOCK})", text):

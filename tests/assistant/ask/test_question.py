@@ -43,6 +43,8 @@ def test_table(text, asks, subject, action):
         ("what happened after 1:02:03?", 3723.0, None, None),
         ("what happened before 2.5 s?", None, 2.5, None),
         ("what happened between 0:02 and 3 minutes?", 2.0, 180.0, None),
+        ("what happened between 4 and 6 s?", 4.0, 6.0, None),
+        ("who came in from 1 to 2 minutes?", 60.0, 120.0, None),
         ("how many people were there at 00:07.5?", None, None, 7.5),
         ("what happened?", None, None, None),
     ],
