@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 Pace = Literal["realtime", "fast"]
 STALE = 2.0  # seconds after which a picture is no longer "now"
+STARVED = 5.0  # seconds of nothing but such pictures after which one is handed on nevertheless
 TELL = 10.0  # seconds between two notes about dropped pictures
 _NOTES = 64  # notes of one source that may wait
 _EARLY = 0.001  # seconds; many containers round their time stamps to milliseconds
@@ -34,6 +35,8 @@ class _Lane:
     picture: Frame | None = None
     notes: deque[SourceNote] = field(default_factory=lambda: deque(maxlen=_NOTES))
     drops: Counter[str] = field(default_factory=Counter)  # since the last note about them
+    starving: float | None = None  # since when all that came was late
+    slow: bool = False  # it was told that the source is read more slowly than it plays
     done: bool = False
     error: Refusal | None = None
 
@@ -43,7 +46,8 @@ class Feed:
 
     ``fast`` reads stored sources one after the other's time, as fast as they are used: nothing is dropped, every run is alike.
     ``realtime`` gives each source a reader of its own and one place for its newest picture. A picture that is replaced there
-    was dropped because the watch was busy; one that is older than 2 s when its turn comes, because it is late.
+    was dropped because the watch was busy; one that is older than 2 s when its turn comes, because it is late. Where all are
+    late, as of a file that is decoded more slowly than it plays, one every 5 s is handed on. Files play from the clock's 0 on.
 
     Attributes:
         drops: source -> reason -> pictures that came and could not be used.
@@ -133,15 +137,18 @@ class Feed:
         for lane in self._lanes:
             if lane.error is not None:
                 return None, lane.error
-            if lane.picture is not None and self._clock.now() - lane.picture.time > STALE:
-                self._drop(lane, "late")
-                lane.picture = None
+            now = self._clock.now()
+            if lane.picture is not None and now - lane.picture.time > STALE:
+                lane.starving = now if lane.starving is None else lane.starving
+                if now - lane.starving < STARVED:
+                    self._drop(lane, "late")
+                    lane.picture = None
         waiting = [lane for lane in self._lanes if _ready(lane)]
         if not waiting:
             return None, None
         lane = min(waiting, key=_oldest)
         if lane.picture is not None and not (lane.notes and lane.notes[0].time <= lane.picture.time):
-            picture, lane.picture = lane.picture, None
+            picture, lane.picture, lane.starving = lane.picture, None, None
             return picture, None
         return lane.notes.popleft(), None
 
@@ -151,6 +158,8 @@ class Feed:
                 if not lane.source.live and self._clock.sleep(item.time - self._clock.now(), self._stop):
                     return
                 with self._changed:
+                    if not lane.source.live:
+                        self._tell_slow(lane, item.time)
                     if isinstance(item, SourceNote):
                         lane.notes.append(item)
                     else:
@@ -174,6 +183,13 @@ class Feed:
             with self._changed:
                 lane.done = True
                 self._changed.notify_all()
+
+    def _tell_slow(self, lane: _Lane, time: float) -> None:
+        now = self._clock.now()
+        if now - time > STALE and not lane.slow:
+            lane.slow = True
+            text = f"{lane.source.name} is read more slowly than it plays; most of it cannot be watched at its own pace"
+            lane.notes.append(_note(lane, NoteKind.STALLED, now, text, {"behind": round(now - time, 3)}))
 
     def _drop(self, lane: _Lane, reason: str) -> None:
         lane.drops[reason] += 1

@@ -236,3 +236,57 @@ def test_a_consumer_that_leaves_ends_the_readers(at_times):
     feed = Feed([at_times("a", [0, 1000])], pace="realtime", fps=5, clock=RealClock())
     for _ in feed.items():
         break
+
+
+def test_a_file_that_is_read_more_slowly_than_it_plays_is_told_of_once_and_shown_now_and_then(remote, held):
+    film = remote("film")
+    film.live = False
+    feed = Feed([film], pace="realtime", fps=100, clock=held)
+    film.inbox.put(note(0, source="film"))
+    items = feed.items()
+    next(items)
+    shown, stalled = [], []
+    for second in range(1, 61):  # a quarter of its speed
+        held.advance(1)
+        film.give(picture(second / 4, "film"), note(second / 4 + 0.01, source="film"))
+        for item in items:
+            if isinstance(item, Frame):
+                shown.append(second)
+            elif item.kind is NoteKind.STALLED:
+                stalled.append((second, item.text))
+            elif item.kind is NoteKind.BROKEN:
+                break
+    feed.close()
+    words = "film is read more slowly than it plays; most of it cannot be watched at its own pace"
+    assert stalled == [(3, words)]
+    assert shown == [1, 2, *range(8, 61, 6)]  # five seconds of nothing, then one
+    assert feed.drops["film"] == {"late": 60 - len(shown)}
+
+
+def test_a_live_source_that_is_late_is_shown_now_and_then_and_not_called_slow(remote, held):
+    cam = remote()
+    feed = Feed([cam], pace="realtime", fps=100, clock=held)
+    cam.inbox.put(note(0))
+    items = feed.items()
+    next(items)
+    kinds = set()
+    shown = 0
+    for second in range(10, 30):
+        held.advance(1 if second > 10 else 10)
+        cam.give(picture(second - 3), note(second))
+        for item in items:
+            shown += isinstance(item, Frame)
+            kinds |= {item.kind} if isinstance(item, SourceNote) else set()
+            if isinstance(item, SourceNote) and item.kind is NoteKind.BROKEN:
+                break
+    feed.close()
+    assert shown == 3
+    assert kinds == {NoteKind.BROKEN, NoteKind.DROPPED}
+
+
+def test_a_clock_that_is_restarted_begins_at_zero():
+    clock = RealClock()
+    clock._start -= 4
+    assert clock.now() >= 4
+    clock.restart()
+    assert 0 <= clock.now() < 4
