@@ -131,7 +131,7 @@ def test_encoders_are_loaded_when_first_needed_and_once():
 
     seeing = Eyes({"faces": opener("faces", ()), "text": opener("text", ())}, Looks(faces=True), threads=3)
     assert not opened and set(seeing.models) == {"faces"}
-    seeing.warm()
+    seeing.warm(Looks(faces=True))
     assert opened == {"faces": 1}
     for _ in range(2):
         seeing.look(Frame.from_rgb(np.zeros((8, 8, 3), np.uint8)), Looks(faces=True, text=True))
@@ -144,7 +144,7 @@ def test_missing_parts_switch_abilities_off_and_the_rest_goes_on(monkeypatch, tm
     blind = Eyes.open(Looks(detect=True, text=True))
     assert set(blind.off) == {"objects", "text"} and not blind.models
     assert blind.off["text"].endswith("run: serval weights fetch rapidocr")
-    blind.warm()
+    blind.warm(Looks(detect=True, features=True, hands=True, faces=True, text=True))
     percept = blind.look(taxi, ALL)
     assert all(getattr(percept, each) is None for each in FIELDS.values()) and percept.feature is None
     assert percept.sha256 == "" and set(blind.off) == set(FIELDS)

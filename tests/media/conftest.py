@@ -75,7 +75,8 @@ def clips(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     pictures = [picture(index) for index in range(50)]
     kinds = {
-        "mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "ts": "libx264", "mpg": "mpeg2video", "flv": "flv", "webm": "libvpx",
+        "mp4": "libx264", "mkv": "libx264", "avi": "mpeg4", "ts": "libx264", "mpg": "mpeg2video", "flv": "flv",
+        "webm": "libvpx",
         "mjpeg": "mjpeg", "h264": "libx264", "y4m": "rawvideo", "ivf": "libvpx", "asf": "wmv2",
     }  # fmt: skip
     for suffix, codec in kinds.items():

@@ -264,7 +264,8 @@ def test_playlists_and_scripts_reach_nothing(clips, tmp_path):
         "list.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsecret.mp4\n#EXT-X-ENDLIST\n",
         "script.mp4": "ffconcat version 1.0\nfile secret.mp4\n",
         "script.mkv": "ffconcat version 1.0\nfile 'secret.mp4'\nduration 2\n",
-        "dash.mp4": '<?xml version="1.0"?><MPD><Period><AdaptationSet><BaseURL>secret.mp4</BaseURL></AdaptationSet></Period></MPD>',
+        "dash.mp4": '<?xml version="1.0"?><MPD><Period><AdaptationSet><BaseURL>secret.mp4</BaseURL>'
+        "</AdaptationSet></Period></MPD>",
     }
     with av.open(str(write_text(tmp_path / "control.mp4", contents["script.mp4"]))) as container:
         assert len(list(container.decode(video=0))) == 50  # the danger is real: left to probe, it plays the other file
@@ -289,7 +290,8 @@ def test_a_session_description_opens_no_socket(tmp_path):
         canary.listen()
         canary.setblocking(False)
         port = canary.getsockname()[1]
-        sdp = f"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video {port} TCP 96\r\na=rtpmap:96 H264/90000\r\n"
+        sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+        sdp += f"m=video {port} TCP 96\r\na=rtpmap:96 H264/90000\r\n"
         for name, text in {
             "a.mp4": sdp,
             "b.mp4": f"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:{port}/a.ts\n",
@@ -343,7 +345,9 @@ def test_a_movie_that_keeps_its_data_in_another_file(clips, tmp_path):
 def test_corrupt_bytes_are_refused_or_read_and_nothing_leaks(clips, tmp_path, caplog, data):
     name = data.draw(st.sampled_from(["front.mp4", "a.mp4", "a.mkv", "a.ts", "a.avi"]))
     content = bytearray((clips / name).read_bytes())
-    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1, max_size=12)):
+    for at, value in data.draw(
+        st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1, max_size=12)
+    ):
         content[at] = value
     path = tmp_path / name
     path.write_bytes(content)

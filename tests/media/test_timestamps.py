@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,4 +43,4 @@ def test_repeated_stamps_heal():
 def test_time_starts_at_zero_and_always_grows(stamps, leap):
     times = [time for time, _ in placed(stamps, leap=leap)]
     assert times[:1] in ([], [0.0])
-    assert all(later > earlier for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(times))

@@ -10,7 +10,7 @@ from serval.encoders.percept import TextLine
 
 FORGET = 30.0  # seconds after which text that comes again is new
 _MOST = 200  # lines remembered
-_ALIKE = 0.7  # two readings of the same line
+_ALIKE = 0.8  # two readings of the same line
 
 
 class Texts:
@@ -43,4 +43,6 @@ def normal(text: str) -> str:
 
 def alike(a: str, b: str) -> bool:
     """Whether two lines are readings of the same text, a letter or so apart."""
-    return a == b or SequenceMatcher(None, a, b, autojunk=False).ratio() >= _ALIKE
+    if len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) <= 1:
+        return len(a) > 2 or a == b
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= _ALIKE
