@@ -65,7 +65,7 @@ class Summary:
     """What a watch came to."""
 
     folder: Path
-    seconds: float  # of video
+    seconds: float  # of video; of a live source, watched or waited for
     took: float
     said: int
     status: Status
@@ -116,7 +116,6 @@ class Watching:
     def __init__(self, options: WatchOptions, on_event: Callable[[Event], None] = lambda event: None) -> None:
         _check(options)
         self.options, self.clock = options, RealClock()
-        self.started = datetime.now().astimezone()
         embed, at_hand = embedder(), available()
         self.standing = tuple(
             Understood(each, understand(each.text, embed=embed, abilities=at_hand)) for each in self._instructions()
@@ -139,6 +138,7 @@ class Watching:
             self.eyes = Eyes.open(self._needed, options.threads)
             if self.pace == "realtime":
                 self.eyes.warm(looks_for(understandings))  # now, so that no frame waits for it
+            self.started = datetime.now().astimezone()  # not before all is loaded: the first picture is of this moment
             self.folder = fresh_folder(options.run, self.sources[0].name, self.started)
             try:
                 self.timeline = Timeline.open(options.timeline or self.folder)
@@ -177,13 +177,16 @@ class Watching:
         began = time.monotonic()
         try:
             self._read_back()
-            for item in self.feed.items():
+            self.clock.restart()  # watching starts now; a file at its own pace would lose what plays before
+            blind = all(each.understanding.cannot for each in self.standing)
+            for item in () if blind else self.feed.items():
                 if isinstance(item, SourceNote):
                     self.watcher.note(item)
                 else:
                     view = self.watcher.observe(item)
                     if self.video is not None:
                         self.video.see(item, view)
+            waited = self.clock.now() if any(source.live for source in self.sources) else 0.0
         except Refusal:
             if not self.watcher.status().frames:
                 self.close()
@@ -193,7 +196,8 @@ class Watching:
             self.close()
         status = self.watcher.status()
         drops = {name: dict(counts) for name, counts in self.feed.drops.items()}
-        return Summary(self.folder, status.time, time.monotonic() - began, status.said, status, drops)
+        seconds = max(status.time, waited)
+        return Summary(self.folder, seconds, time.monotonic() - began, status.said, status, drops)
 
     def stop(self) -> None:
         """End `run` soon; may be called from another thread."""
