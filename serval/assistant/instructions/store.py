@@ -111,7 +111,7 @@ def acknowledge(path: Path, name: str, now: datetime | None = None) -> Instructi
         times = _acknowledged(path)
         times = {each.id: times[each.id] for each in held if each.id in times}
         times[name] = now or datetime.now().astimezone()
-        replace_text(_beside(path), yaml.safe_dump({key: value.isoformat() for key, value in times.items()}))
+        replace_text(beside(path), yaml.safe_dump({key: value.isoformat() for key, value in times.items()}))
     return found
 
 
@@ -272,16 +272,17 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """Where the times of acknowledgements are kept."""
     return path.with_name(f"{path.name}.acknowledged")
 
 
 def _acknowledged(path: Path) -> dict[str, datetime]:
-    beside = _beside(path)
+    file = beside(path)
     try:
-        if beside.stat().st_size > MAX_BYTES:
+        if file.stat().st_size > MAX_BYTES:
             return {}
-        held = yaml.safe_load(beside.read_text("utf-8"))
+        held = yaml.safe_load(file.read_text("utf-8"))
         return {str(key): datetime.fromisoformat(value) for key, value in held.items()} if isinstance(held, dict) else {}
     except (OSError, ValueError, TypeError, yaml.YAMLError):
         return {}
