@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -19,7 +18,7 @@ from serval.assistant.timeline.export.cues import caption
 from serval.assistant.timeline.plain import clock, one_line
 from serval.assistant.watcher import Status
 
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: tuple[float, ...], width: int = 48) -> str:
@@ -29,9 +28,11 @@ def sparkline(values: tuple[float, ...], width: int = 48) -> str:
 
 def line(event: Event, several: bool) -> str:
     """One event as plain text: time, source where there are several, words."""
-    where = f" {one_line(event.source)}:" if several else ""
+    words, source = caption(event), one_line(event.source)
+    named = not source or (event.kind is EventKind.SOURCE and words.startswith(source))  # its notes begin with its name
+    where = f" {source}:" if several and not named else ""
     mark = "" if event.kind is EventKind.UTTERANCE else "· "
-    return f"[{clock(event.t_end)}]{where} {mark}{caption(event)}"
+    return f"[{clock(event.t_end)}]{where} {mark}{words}"
 
 
 class LiveView:
@@ -41,7 +42,7 @@ class LiveView:
         mode: "live", "plain" or "json".
         names: instruction id -> its words.
         drops: source -> reason -> count, asked at every refresh.
-        length: how many past utterances stay on the panel.
+        console: where it is shown.
     """
 
     def __init__(
@@ -51,13 +52,12 @@ class LiveView:
         status: Callable[[], Status],
         drops: Callable[[], Mapping[str, Mapping[str, int]]],
         several: bool = False,
-        length: int = 14,
+        console: Console | None = None,
     ) -> None:
         self._mode, self._names, self._status, self._drops, self._several = mode, names, status, drops, several
-        self._said: deque[Event] = deque(maxlen=length)
         self._began = time.monotonic()
-        self._console = Console()
-        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
+        self._console = console or Console()
+        self._live = Live(get_renderable=self.__rich__, console=self._console, refresh_per_second=4, transient=True)
 
     def shown(self) -> AbstractContextManager[object]:
         return self._live if self._mode == "live" else nullcontext()
@@ -67,14 +67,16 @@ class LiveView:
             sys.stdout.write(event.model_dump_json() + "\n")
             sys.stdout.flush()
         elif self._mode == "live":
-            self._said.append(event)
-            style = "bold" if event.kind is EventKind.UTTERANCE else "dim"
-            self._console.print(Text(line(event, self._several), style=style))
+            moment, _, words = line(event, self._several).partition("] ")
+            said = event.kind is EventKind.UTTERANCE
+            row = Table.grid(padding=(0, 1))  # what is long goes on beneath its words, not beneath the time
+            row.add_row(Text(f"{moment}]", style="cyan" if said else "dim"), Text(words, style="bold" if said else "dim"))
+            self._console.print(row)
         else:
             sys.stdout.write(line(event, self._several) + "\n")
             sys.stdout.flush()
 
-    def _render(self) -> RenderableType:
+    def __rich__(self) -> RenderableType:
         status = self._status()
         elapsed = max(1e-3, time.monotonic() - self._began)
         head = Table.grid(padding=(0, 2))

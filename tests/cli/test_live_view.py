@@ -35,7 +35,7 @@ def view(mode: str, drops=None, several: bool = True) -> LiveView:
 def drawn(shown: LiveView, width: int = 100) -> str:
     """The panel as it would stand on a terminal."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
-    console.print(shown._render())
+    console.print(shown)
     return console.export_text()
 
 
@@ -82,7 +82,7 @@ def test_plain_lines(capsys):
         shown.event(event("A sign."))
         shown.event(event("door opened", kind=EventKind.SOURCE))
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("1:15.2] door: A sign.") and second.endswith("] door: · door opened")
+    assert first.endswith("1:15.2] door: A sign.") and second.endswith("] · door opened")  # it names itself
     assert "door" not in line(event("A sign."), several=False)
 
 
