@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,8 +17,9 @@ from serval.assistant.instructions.instruction import Instruction, Target, Under
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.timeline.recording import Recording
-from serval.assistant.watch import looks_for, make_watch
+from serval.assistant.watch import Watch, looks_for, make_watch
 from serval.assistant.watcher import Log, Looker, Station, Watcher
+from serval.encoders.percept import Looks
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,80 @@ class Understood:
     understanding: Understanding
 
 
+class Standing:
+    """The instructions in force, and the watches they come to. A person may amend them while a watch runs.
+
+    Args:
+        gate: name of a gate that replaces every instruction's own.
+        likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
+    """
+
+    def __init__(
+        self,
+        held: Sequence[Understood],
+        gate: str | None = None,
+        likeness: Callable[[str], NDArray[np.float32]] | None = None,
+    ) -> None:
+        self._held = {each.instruction.id: each for each in held}
+        self._gate, self._likeness = gate, likeness
+        self.book = InstructionBook([each.instruction for each in held])
+
+    @property
+    def understandings(self) -> list[Understanding]:
+        return [each.understanding for each in self._held.values()]
+
+    def put(self, new: Understood) -> None:
+        """Add an instruction, or change the one of the same id: asked in other words, it begins anew."""
+        name = new.instruction.id
+        old = self._held.get(name)
+        if old is not None and (old.understanding, old.instruction.gate) != (new.understanding, new.instruction.gate):
+            self.book.forget(name)
+        self._held[name] = new
+        self.book.replace(each.instruction for each in self._held.values())
+
+    def drop(self, name: str) -> None:
+        self._held.pop(name, None)
+        self.book.forget(name)
+        self.book.replace(each.instruction for each in self._held.values())
+
+    def make_station(self, source: str) -> Station:
+        """The fresh state of a source."""
+        return Station(Perception(self._looks(source)), self._watches(source, []))
+
+    def renew(self, source: str, station: Station) -> None:
+        """Bring a source's watches up to date. Those of unchanged instructions remember what they saw."""
+        before = station.watches
+        station.watches = self._watches(source, before)
+        kept = {watch.instruction.id for watch in station.watches if any(each.gate is watch.gate for each in before)}
+        station.found = {name: found for name, found in station.found.items() if name in kept}
+        station.perception.ask(self._looks(source))
+
+    def make(self, new: Understood) -> Watch:
+        """Its watch; raises `Refusal` for a gate that cannot be."""
+        return make_watch(new.instruction, new.understanding, self._gate, self._likeness)
+
+    def _here(self, source: str) -> list[Understood]:
+        here = [self._held[instruction.id] for instruction in self.book.for_source(source)]
+        return [each for each in here if each.understanding.target is not Target.NOTHING]
+
+    def _looks(self, source: str) -> Looks:
+        return looks_for([each.understanding for each in self._here(source)])
+
+    def _watches(self, source: str, before: Sequence[Watch]) -> list[Watch]:
+        old, watches = {watch.instruction.id: watch for watch in before}, []
+        for each in self._here(source):
+            watch, new = old.get(each.instruction.id), each.instruction
+            if watch is not None and (watch.understanding, watch.instruction.gate) == (each.understanding, new.gate):
+                watch = copy(watch)  # wakes that wait for their words keep the old one
+                watch.instruction = new
+            else:
+                watch = self.make(each)
+            watches.append(watch)
+        return watches
+
+
 def assemble(
-    standing: Sequence[Understood],
+    standing: Standing | Sequence[Understood],
     *,
     looker: Looker,
     answerer: Answerer,
@@ -48,29 +122,19 @@ def assemble(
     """A watcher for these standing instructions.
 
     Args:
+        standing: with its own gate and likeness where it is to be amended while the watch runs.
         gate: name of a gate that replaces every instruction's own.
         likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
         threaded, now, started, skip, on_event, in_order: see `Watcher`.
     """
-    book = InstructionBook([each.instruction for each in standing])
-    understandings = {each.instruction.id: each.understanding for each in standing}
-
-    def make_station(source: str) -> Station:
-        here = [
-            (instruction, understandings[instruction.id])
-            for instruction in book.for_source(source)
-            if understandings[instruction.id].target is not Target.NOTHING
-        ]
-        watches = [make_watch(instruction, understanding, gate, likeness) for instruction, understanding in here]
-        return Station(Perception(looks_for([understanding for _, understanding in here])), watches)
-
+    held = standing if isinstance(standing, Standing) else Standing(standing, gate, likeness)
     return Watcher(
         looker=looker,
         answerer=answerer,
-        make_station=make_station,
+        make_station=held.make_station,
         timeline=timeline,
         memory=memory,
-        book=book,
+        book=held.book,
         recording=recording,
         threaded=threaded,
         now=now,

@@ -223,6 +223,12 @@ class Watcher:
             )
         )
 
+    def amend(self, renew: Callable[[str, Station], None]) -> None:
+        """The instructions are others now: speak what waits, then let ``renew`` change each source's watches."""
+        for name, station in self._stations.items():
+            self._speak_pending(station, self._time, everything=True)
+            renew(name, station)
+
     def _speak_pending(self, station: Station, now: float, everything: bool = False) -> None:
         for name, pending in list(station.pending.items()):
             alone = station.view is not None and not station.view.unresolved  # nothing else is about to happen

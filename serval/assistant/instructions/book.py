@@ -33,6 +33,15 @@ class InstructionBook:
     def instructions(self) -> tuple[Instruction, ...]:
         return self._instructions
 
+    def replace(self, instructions: Iterable[Instruction]) -> None:
+        """Other instructions from now on. What those of the same id said is remembered."""
+        self._instructions = tuple(instructions)
+
+    def forget(self, name: str) -> None:
+        """An instruction begins anew, as if it had never spoken."""
+        with self._lock:
+            self._states = {key: state for key, state in self._states.items() if key[0] != name}
+
     def for_source(self, name: str) -> list[Instruction]:
         """Enabled instructions whose patterns fit a source's name, highest priority first, then in the order given."""
         fitting = [

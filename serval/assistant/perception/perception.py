@@ -41,6 +41,10 @@ class Perception:
     def unresolved(self) -> bool:
         return self._scenes.unresolved or self._objects.unresolved(self._looked)
 
+    def ask(self, looks: Looks) -> None:
+        """From now on the encoders are asked for these looks."""
+        self._looks = looks
+
     def plan(self, luma: Luma, time: float) -> tuple[float, Looks]:
         """How much changed since the last look (0 to 1), and what to look at this frame with; nothing, mostly.
 
