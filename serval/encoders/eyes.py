@@ -107,7 +107,7 @@ class Eyes:
         tagged = see("tags", lambda tagger: tagger.look(rgb))
         hands = see("hands", lambda finder: finder.find(rgb))
         faces = see("faces", lambda finder: finder.find(rgb))
-        text = see("text", lambda reader: reader.read(rgb))
+        text = see("text", lambda reader: reader.read(rgb, longest=min(960, max(frame.width, frame.height))))
         return Percept(
             source=frame.source,
             index=frame.index,

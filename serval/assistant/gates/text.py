@@ -25,7 +25,7 @@ class TextGate:
 
     def step(self, state: None, view: View) -> tuple[None, Score]:
         new = [change for change in view.changes if change.kind is ChangeKind.TEXT]
-        because = tuple(change for change in new if contains(change.text, self._wanted))
+        because = tuple(change for change in new if contains(change.text, self._wanted) and (self._wanted or not change.before))
         if because:
             best = max(change.score for change in because)
             return None, Score(

@@ -15,14 +15,16 @@ from serval.media.box import Box
 
 GROUPS = tuple(dict.fromkeys(group_of(label) for label in COCO))
 _MEMBERS = tuple(np.array([COCO.index(label) for label in COCO_GROUPS.get(group, (group,))]) for group in GROUPS)
+_IN_GROUPS = np.concatenate(_MEMBERS)  # classes ordered by group, and where each group begins
+_GROUP_STARTS = np.cumsum([0, *(len(members) for members in _MEMBERS[:-1])])
 PERSON = GROUPS.index("person")
 _FLOOR = 0.05  # class scores below this are noise, and ten of them would add up to something
 
 
 def group_vector(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """``scores [80]`` → probability of each of `GROUPS`: noisy-or over the classes that are taken for one another."""
-    heard = np.where(scores >= _FLOOR, scores, 0.0)
-    return np.array([1.0 - np.prod(1.0 - heard[members]) for members in _MEMBERS], np.float32)
+    heard = np.where(scores >= _FLOOR, scores, 0.0)[_IN_GROUPS].astype(np.float64)
+    return (1.0 - np.multiply.reduceat(1.0 - heard, _GROUP_STARTS)).astype(np.float32)
 
 
 @dataclass

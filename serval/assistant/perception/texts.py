@@ -18,7 +18,10 @@ class Texts:
         self._known: OrderedDict[str, float] = OrderedDict()  # normalised line -> when it was last read
 
     def step(self, lines: tuple[TextLine, ...], now: float) -> list[Change]:
-        """One reading; a change for every line that was not there before."""
+        """One reading; a change for every line that was not there before, and for one that can be read more fully now.
+
+        The latter has ``before`` 1: a part of it was told.
+        """
         for old in [text for text, seen in self._known.items() if now - seen > FORGET]:
             del self._known[old]
         changes = []
@@ -27,14 +30,25 @@ class Texts:
             if not text:
                 continue
             twin = next((known for known in self._known if alike(known, text)), None)
-            if twin is None:
-                change = Change(ChangeKind.TEXT, now, now, score=round(line.score, 4), box=line.box, text=line.text)
+            fuller = (
+                twin is not None and _letters(twin) != _letters(text) and _letters(twin) in _letters(text)
+            )  # AXI, while it came in; then TAXI
+            if twin is None or fuller:
+                score, before = round(line.score, 4), int(fuller)
+                change = Change(ChangeKind.TEXT, now, now, score=score, before=before, after=1, box=line.box, text=line.text)
                 changes.append(change)
-            self._known[twin or text] = now
-            self._known.move_to_end(twin or text)
+            if fuller:
+                del self._known[twin or ""]
+            name = text if fuller or twin is None else twin
+            self._known[name] = now
+            self._known.move_to_end(name)
         while len(self._known) > _MOST:
             self._known.popitem(last=False)
         return changes
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
 
 
 def normal(text: str) -> str:
