@@ -78,8 +78,12 @@ class Standing:
         station.found = {name: found for name, found in station.found.items() if name in kept}
         station.perception.ask(self._looks(source))
 
-    def make(self, new: Understood) -> Watch:
-        """Its watch; raises `Refusal` for a gate that cannot be."""
+    def try_out(self, new: Understood) -> None:
+        """Make its watch and forget it, so that what takes long is done. Raises `Refusal` for a gate that cannot be."""
+        if new.understanding.target is not Target.NOTHING:
+            self._make(new)
+
+    def _make(self, new: Understood) -> Watch:
         return make_watch(new.instruction, new.understanding, self._gate, self._likeness)
 
     def _here(self, source: str) -> list[Understood]:
@@ -97,7 +101,7 @@ class Standing:
                 watch = copy(watch)  # wakes that wait for their words keep the old one
                 watch.instruction = new
             else:
-                watch = self.make(each)
+                watch = self._make(each)
             watches.append(watch)
         return watches
 

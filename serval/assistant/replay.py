@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serval.assistant.amending import Amended, is_amendment
 from serval.assistant.answers.build import build_answerer
-from serval.assistant.assembly import Understood, assemble
+from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
-from serval.assistant.instructions.instruction import Instruction, Target, Understanding
+from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.timeline.diff import Difference, diff
 from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Admitted, Recording
 from serval.assistant.timeline.run import RunInfo
 from serval.assistant.timeline.timeline import FILE as TIMELINE
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watch import make_watch
 from serval.assistant.watcher import Unkept
 from serval.assistant.watching import embedder, likeness
 from serval.encoders.eyes import PARTS
@@ -74,6 +74,10 @@ class RecordedEyes:
 
     def __init__(self, recording: Recording, models: dict[str, str]) -> None:
         self._recording, self.models, self.missed = recording, models, 0
+
+    def equip(self, models: dict[str, str]) -> None:
+        """From here on these parts were in use."""
+        self.models = models
 
     def look(self, frame: Frame, looks: Looks) -> Percept:
         seen = self._recording.percept(frame.source, frame.index)
@@ -166,9 +170,9 @@ def replay(
     with timeline, recording:
         asked = {**info.arguments, **({"gate": gate} if gate else {}), **({"answerer": answerer} if answerer else {})}
         standing, weigh, words = standing_of(info), likeness(embedder()), build_answerer(asked.get("answerer"))
+        in_force = Standing(standing, asked.get("gate"), weigh)
         for each in standing:
-            if each.understanding.target is not Target.NOTHING:
-                make_watch(each.instruction, each.understanding, asked.get("gate"), weigh)  # refuses a gate that cannot be
+            in_force.try_out(each)  # refuses a gate that cannot be
         looker = RecordedEyes(recording, {role: model for role, model in info.parts.items() if role in PARTS})
         said: list[Event] = []
         wake_drops = {
@@ -180,24 +184,25 @@ def replay(
             if isinstance(target, Timeline):
                 target.start(info.model_copy(update={"arguments": asked}))
             watcher = assemble(
-                standing,
+                in_force,
                 looker=looker,
                 answerer=words,
                 timeline=target,
-                gate=asked.get("gate"),
-                likeness=weigh,
                 started=info.started,
                 skip=wake_drops,
                 on_event=said.append,
                 in_order=asked.get("pace") != "realtime",
             )
             for event in timeline.events(until=0.0):
-                if event.kind is EventKind.INSTRUCTION or event.data.get("note") == "ability off":
+                given = event.kind is EventKind.INSTRUCTION and not is_amendment(event)
+                if given or event.data.get("note") == "ability off":
                     watcher.publish(event)  # given, not decided
+            amended = Amended(timeline.events(kind=EventKind.INSTRUCTION), in_force, watcher, looker.equip)
             for item in admitted(timeline, recording):
                 if isinstance(item, SourceNote):
                     watcher.note(item)
                 else:
+                    amended.before(item)
                     watcher.observe(item)
                 progress(item.time)
             watcher.finish()

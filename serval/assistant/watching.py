@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serval.assistant.amending import Amending
 from serval.assistant.answers.build import build_answerer
-from serval.assistant.assembly import Understood, assemble
+from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
-from serval.assistant.instructions.instruction import Instruction, Target
+from serval.assistant.instructions.instruction import Instruction, Understanding
+from serval.assistant.instructions.live_file import LiveFile
 from serval.assistant.instructions.store import load, make_id
 from serval.assistant.instructions.understand import understand
 from serval.assistant.memory import Memory
@@ -27,7 +29,7 @@ from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watch import looks_at_most, looks_for, make_watch
+from serval.assistant.watch import looks_at_most, looks_for
 from serval.assistant.watcher import Status
 from serval.encoders.eyes import Eyes, abilities, available
 from serval.refusal import Refusal
@@ -117,17 +119,18 @@ class Watching:
         _check(options)
         self.options, self.clock = options, RealClock()
         embed, at_hand = embedder(), available()
-        self.standing = tuple(
-            Understood(each, understand(each.text, embed=embed, abilities=at_hand)) for each in self._instructions()
-        )
+
+        def understood(instruction: Instruction) -> Understood:
+            return Understood(instruction, understand(instruction.text, embed=embed, abilities=at_hand))
+
+        written, told = self._instructions()
+        self.standing = tuple(map(understood, [*written, *told]))
         understandings = [each.understanding for each in self.standing]
         self._needed = looks_at_most(understandings)
         weigh = likeness(embed)
+        in_force = Standing(self.standing, options.gate, weigh)
         for each in self.standing:
-            if each.understanding.target is Target.LIKENESS and weigh is not None:
-                weigh(each.understanding.query)  # now, so that no frame waits for it
-            if each.understanding.target is not Target.NOTHING:
-                make_watch(each.instruction, each.understanding, options.gate, weigh)  # refuses a gate that cannot be
+            in_force.try_out(each)  # now, so that no frame waits for its tags
         answerer = build_answerer(options.answerer)
         self.sources = self._open_sources()
         try:
@@ -153,20 +156,33 @@ class Watching:
         realtime = self.pace == "realtime"
         self._on_event, self._closed = on_event, False
         self.watcher = assemble(
-            self.standing,
+            in_force,
             looker=self.eyes,
             answerer=answerer,
             timeline=self.timeline,
             memory=Memory(options.memory_mb),
             recording=self.recording,
-            gate=options.gate,
-            likeness=weigh,
             threaded=realtime,
             now=self.clock.now if realtime else None,
             started=self.started,
             on_event=self._tell,
         )
         self.timeline.start(self._info(answerer.models))
+        self._amending = Amending(
+            LiveFile(
+                options.instructions if realtime else None,
+                written,
+                others=told,
+                check=lambda instruction: in_force.try_out(understood(instruction)),
+            ),
+            in_force,
+            self.watcher,
+            understand=understood,
+            equip=self._equip,
+            now=self.clock.now if realtime else None,
+            started=self.started,
+            source=self._whole,
+        )
 
     def run(self) -> Summary:
         """Watch until the sources end or `stop` is called. Everything told is kept, whatever ends it.
@@ -183,6 +199,7 @@ class Watching:
                 if isinstance(item, SourceNote):
                     self.watcher.note(item)
                 else:
+                    self._amending.before(item)
                     view = self.watcher.observe(item)
                     if self.video is not None:
                         self.video.see(item, view)
@@ -222,19 +239,26 @@ class Watching:
             self.video.say(event)
         self._on_event(event)
 
-    def _instructions(self) -> list[Instruction]:
+    def _equip(self, understandings: list[Understanding]) -> dict[str, str]:
+        """Have the encoders that these need, and name the parts of all that are in use."""
+        self.eyes.warm(looks_at_most(understandings))
+        return dict(self.eyes.models)
+
+    def _instructions(self) -> tuple[list[Instruction], list[Instruction]]:
+        """Those of the file, and those given one by one."""
         options = self.options
         if options.instructions is not None and not options.instructions.exists():
             raise Refusal(str(options.instructions), "there is no such file", "make it with: serval instructions add")
-        held = load(options.instructions) if options.instructions else []
-        asked = options.tell or (() if held else DEFAULT_TELL)
+        written, told = load(options.instructions) if options.instructions else [], list[Instruction]()
+        asked = options.tell or (() if written else DEFAULT_TELL)
         for text in map(one_line, asked):
             if not 1 <= len(text) <= _LONGEST:
                 raise Refusal(
                     f"--tell “{text[:40]}”", f"an instruction has 1 to {_LONGEST} characters", "say it in fewer words"
                 )
-            held.append(Instruction.model_validate({"id": make_id(text, {each.id for each in held}), "text": text}))
-        return held
+            taken = {each.id for each in [*written, *told]}
+            told.append(Instruction.model_validate({"id": make_id(text, taken), "text": text}))
+        return written, told
 
     def _open_sources(self) -> list[Source]:
         if not self.options.sources:
@@ -275,11 +299,10 @@ class Watching:
     def _started_event(
         self, name: str, kind: EventKind, text: str, data: dict[str, Any], instruction: str | None = None
     ) -> Event:
-        source = self.sources[0].name if len(self.sources) == 1 else ""
         return Event(
             id=name,
             kind=kind,
-            source=source,
+            source=self._whole,
             instruction=instruction,
             t_start=0.0,
             t_end=0.0,
@@ -287,6 +310,11 @@ class Watching:
             text=text,
             data=data,
         )
+
+    @property
+    def _whole(self) -> str:
+        """The source of what concerns all of them."""
+        return self.sources[0].name if len(self.sources) == 1 else ""
 
     def _info(self, answerer_models: dict[str, str]) -> RunInfo:
         options = self.options

@@ -21,7 +21,13 @@ def watch(
         ),
     ],
     tell: Annotated[list[str] | None, typer.Option(help="A standing instruction in plain words; may be given again.")] = None,
-    instructions: Annotated[Path | None, typer.Option(help="YAML file of standing instructions.")] = None,
+    instructions: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file of standing instructions. In realtime pace it is read again when it changes; in fast pace only at "
+            "the start."
+        ),
+    ] = None,
     answerer: Annotated[
         str | None, typer.Option(help="template (default), smollm2, or the URL of an OpenAI-compatible endpoint.")
     ] = None,
