@@ -17,6 +17,7 @@ _BIRTH = 0.25  # group score below which a detection starts no track of its own
 _FOLLOW = 0.1  # ... and below which it does not even prolong one
 _CLEAR = 0.35  # group score that at least one hit must reach
 _SAME_PLACE = 0.55  # overlap at which two boxes are the same thing under two names
+_SHRINKS, _GROWS = 0.2, 8.0  # by how much a box may change its area from look to look; what comes in grows fast
 _PART = 0.55  # share of a box inside another of its kind that makes it a part, not a second one
 _HITS = 2
 _MOST = 60  # tracks and candidates at a time; the weakest go first
@@ -66,6 +67,9 @@ class Tracker:
                 overlap = max(where.iou(box), each.box.iou(box))
                 # A box is better than its label: the same place is the same thing, whatever it is called this time.
                 # Not so with people, who walk in front of things.
+                growth = box.area / max(each.box.area, 1e-6)
+                if not _SHRINKS < growth < _GROWS:
+                    continue
                 renamed = overlap >= _SAME_PLACE and PERSON not in (own, best)
                 if groups[own] < _FOLLOW and not renamed:
                     continue
