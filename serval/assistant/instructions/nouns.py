@@ -107,6 +107,7 @@ _SEVERAL: dict[str, tuple[str, ...]] = {
 # Words for people that say more than the detector sees; a bicycle for its rider.
 _PERSON_BUT = (
     "man woman child kid boy girl baby toddler infant teenager teen adult grown-up lady gentleman guy bloke lad "
+    "arrival newcomer "
     "lass pedestrian passer-by passers-by passerby visitor guest customer client shopper passenger driver worker "
     "employee colleague coworker co-worker waiter waitress cook chef nurse doctor patient student pupil teacher "
     "player athlete runner jogger walker hiker tourist officer policeman policewoman firefighter soldier guard "

@@ -77,7 +77,8 @@ _FORBIDS = re.compile(r"^(?:do not|never|stop|no more|quit|(?:i|we) do not want|
 _ORDERS = re.compile(
     r"^(?:ignore|forget|cancel|delete|disregard|erase|remove all|turn (?:on|off)|switch (?:on|off)|open|close|lock|"
     r"unlock|play|call|email|"
-    r"text|phone|send (?:an? )?(?:email|text|sms)|start|count|say «\d+» (?:when|if|to)|take a (?:picture|photo)|record|"
+    r"text(?! (?:appears?|shows|comes|turns|pops|is|gets|becomes|can|changes|on|in|or)\b|$)|"
+    r"phone|send (?:an? )?(?:email|text|sms)|start|count|say «\d+» (?:when|if|to)|take a (?:picture|photo)|record|"
     r"save|buy|write|translate)\b(?! (?:a|an|any) \w+ appears)"
 )
 
@@ -128,6 +129,23 @@ _TEXTS = (
 _ANY_TEXT = re.compile(
     rf"{_SEE}(?:(?:any|new|some|a|an|the|more|other|every|each) )*(?:texts?|writing|words?|letters|lettering|captions?|"
     rf"subtitles?|signs?|notices?)(?:{_SHOWN}| changes?| is (?:new|different)){_ON}"
+)
+_TO_READ = rf"(?:{_SURFACE}|{_WORDS}|writing)"
+_EACH = r"(?:(?:every|each|all|any|the|a|an|this|that|these|those|my|new|of|other) )*"
+_READ_IT = re.compile(
+    rf"(?:read|transcribe)(?: (?:out|aloud|me|us|to me))* {_EACH}{_TO_READ}s?(?: (?:out|aloud|to me|to us))*"
+    rf"(?: (?:that |which )?(?:you (?:can )?(?:see|find|read|notice)|appears?|comes? up|shows? up|comes? into view)"
+    rf"|{_SHOWN}){_ON}"
+    rf"|(?:read(?: (?:out|aloud|me|us))* )?(?:what(?:ever)? |everything (?:that )?)"
+    rf"(?:{_EACH}{_TO_READ}s? (?:says?|reads?|shows?|displays?|states?)"
+    rf"|it says|they say|(?:is|stands) (?:written|printed|to read|to be read)|you (?:can )?read){_ON}"
+    rf"|you (?:can )?(?:read|make out) (?:something|anything|(?:some )?words){_ON}"
+    rf"|there is (?:something|anything) to (?:read|be read){_ON}"
+)
+_LOOKS_LIKE = re.compile(
+    r"^(?:it|this|that|(?:the|my|this) (?:picture|image|scene|view|place|camera|video|frame|room)) "
+    r"(?:looks|seems|appears|starts to look|begins to look)(?: (?:a bit|a little|somewhat|rather|much|most))? like "
+    r"(?=an? |the |some )"
 )
 _NO_WORDS_SIGN = {
     "stop",
@@ -221,6 +239,7 @@ def _peel(sentence: str) -> tuple[str, bool, bool]:
             break
     while found := _COMMA.match(rest):
         rest = f"{found[1]} or {rest[found.end() :]}"
+    rest = _LOOKS_LIKE.sub("there is ", rest)  # the look of the whole picture is what a likeness is of
     return re.sub(r" , (?:(or|and) )?", lambda joined: f" {joined[1]} " if joined[1] else " ", rest), commanded, guards
 
 
@@ -239,7 +258,7 @@ def text_shape(request: Request) -> TextShape | None:
         Unreadable: it names several texts, or something else than text that a screen shows.
     """
     clause = request.clause
-    if _ANY_TEXT.fullmatch(clause):
+    if _ANY_TEXT.fullmatch(clause) or _READ_IT.fullmatch(clause):
         return TextShape("")
     for place, shape in enumerate(_TEXTS):
         found = shape.fullmatch(clause)
