@@ -105,6 +105,11 @@ def is_amendment(event: Event) -> bool:
     return event.kind is EventKind.INSTRUCTION and "change" in event.data
 
 
+def understanding_of(event: Event) -> Understanding:
+    """How the instruction that was added or changed was understood then."""
+    return Understanding.model_validate(event.data["understanding"])
+
+
 def apply(event: Event, standing: Standing, watcher: Watcher) -> None:
     """Let a change of the instructions take effect, in the watch itself and in its replay alike."""
     change = Change(event.data["change"])
@@ -116,7 +121,7 @@ def apply(event: Event, standing: Standing, watcher: Watcher) -> None:
         standing.drop(event.instruction)
     else:
         instruction = Instruction.model_validate(event.data["instruction"])
-        standing.put(Understood(instruction, Understanding.model_validate(event.data["understanding"])))
+        standing.put(Understood(instruction, understanding_of(event)))
     watcher.amend(standing.renew)
 
 

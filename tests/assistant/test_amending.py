@@ -7,6 +7,7 @@ import pytest
 
 from serval.assistant.amending import Amending
 from serval.assistant.answers.template import TemplateAnswerer
+from serval.assistant.ask.asking import ask_run
 from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import EventKind
 from serval.assistant.instructions.live_file import LiveFile
@@ -203,3 +204,9 @@ def test_a_change_names_the_parts_that_are_in_use_from_then_on(watch, path):
     models = {round(event.t_start): set(event.models) for event in told if event.kind is EventKind.UTTERANCE}
     assert models[2] == models[12] == {"objects"}
     assert models[17] == models[22] == {"objects", "hands"}
+
+
+def test_what_only_a_later_instruction_looked_for_can_be_asked_about(watch, path, tmp_path):
+    path.write_text("- id: person\n  text: tell me when Anna comes in\n", "utf-8")
+    watch({14: lambda: add(path, "tell me when a dog comes in", id="dog")})
+    assert "17" in ask_run(tmp_path / "run", "when did the dog appear?").text

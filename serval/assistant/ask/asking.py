@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from serval.assistant.amending import is_amendment, understanding_of
 from serval.assistant.ask.answering import Reply, ask
 from serval.assistant.ask.past import Past
 from serval.assistant.event import EventKind
@@ -25,7 +26,10 @@ def past_of(folder: Path) -> Past:
     past = Past()
     with timeline, recording:
         eyes = RecordedEyes(recording, {})
-        looks = looks_for([each.understanding for each in standing_of(info)])
+        understandings = [each.understanding for each in standing_of(info)]
+        amendments = filter(is_amendment, timeline.events(kind=EventKind.INSTRUCTION))
+        understandings += [understanding_of(event) for event in amendments if "understanding" in event.data]
+        looks = looks_for(understandings)
         perceptions: dict[str, Perception] = {}
         for admitted in recording.frames():
             frame = RecordedFrame(recording, admitted)
