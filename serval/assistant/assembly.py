@@ -14,11 +14,13 @@ from serval.assistant.answers.answer import Answerer
 from serval.assistant.event import Event
 from serval.assistant.instructions.book import InstructionBook
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
+from serval.assistant.log import Log
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
+from serval.assistant.station import Station
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.watch import Watch, looks_for, make_watch
-from serval.assistant.watcher import Log, Looker, Station, Watcher
+from serval.assistant.watcher import Looker, Watcher
 from serval.encoders.percept import Looks
 
 

@@ -5,33 +5,33 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from serval.assistant.answers.answer import Answer, Answerer, Request
 from serval.assistant.answers.gather import gather
 from serval.assistant.desk import Desk, Wake
-from serval.assistant.event import Event, EventKind, Fact, FactKind, GateState
+from serval.assistant.event import Event, EventKind, Fact
 from serval.assistant.instructions.book import InstructionBook
-from serval.assistant.instructions.instruction import Instruction, Target, Understanding
+from serval.assistant.instructions.instruction import Instruction
 from serval.assistant.instructions.schema import fill_data
+from serval.assistant.log import Log
 from serval.assistant.memory import Memory
-from serval.assistant.perception import Perception
+from serval.assistant.polled import found, is_news
+from serval.assistant.station import Pending, Station, Status
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import TraceRow
-from serval.assistant.view import Change, ChangeKind, View
+from serval.assistant.utterance import named, utterance
+from serval.assistant.view import View
 from serval.assistant.watch import CLOSER, Watch
 from serval.encoders.percept import Looks, Percept
 from serval.media.frame import Frame
 from serval.sources.source import SourceNote
 
 log = logging.getLogger(__name__)
-
-_PICTURES = 256  # looked-at frames whose names are at hand, for what is told later than it happened
-_REMEMBERED = 3  # utterances of a source that the next one may not repeat word for word
 
 
 class Looker(Protocol):
@@ -40,68 +40,6 @@ class Looker(Protocol):
     models: dict[str, str]
 
     def look(self, frame: Frame, looks: Looks) -> Percept: ...
-
-
-class Log(Protocol):
-    """Where events and the gate trace go: a `Timeline`, or nowhere."""
-
-    def add(self, event: Event) -> bool: ...
-
-    def trace(self, row: TraceRow) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-class Unkept:
-    """A log that keeps nothing, for decisions that are only listened to."""
-
-    def add(self, event: Event) -> bool:
-        return True
-
-    def trace(self, row: TraceRow) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-
-@dataclass
-class Pending:
-    """A wake that still gathers changes, so that what happens together is told in one sentence."""
-
-    wake: Wake
-    because: list[Change]
-
-
-@dataclass
-class Station:
-    """Everything remembered about one source."""
-
-    perception: Perception
-    watches: list[Watch]
-    pending: dict[str, Pending] = field(default_factory=dict)
-    wakes: Counter[str] = field(default_factory=Counter)
-    found: dict[str, Counter[str]] = field(default_factory=dict)  # what the last wake without a change found
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))  # its last utterances, newest last
-    pictures: dict[float, str] = field(default_factory=dict)  # time -> sha256 of the last frames that were looked at
-    frames: int = 0
-    looked: int = 0
-    view: View | None = None
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a display shows; a snapshot."""
-
-    time: float
-    frames: dict[str, int]
-    looked: dict[str, int]
-    scores: dict[str, tuple[float, ...]]  # instruction id -> its last gate scores
-    waiting: int
-    memory_bytes: int
-    answer_seconds: float
-    answered: int  # wakes that an answerer worked on
-    said: int
 
 
 class Watcher:
@@ -172,10 +110,7 @@ class Watcher:
         change, looks = station.perception.plan(frame.luma, frame.time)
         if looks:
             percept = self._looker.look(frame, looks)
-            station.looked += 1
-            station.pictures[frame.time] = percept.sha256
-            if len(station.pictures) > _PICTURES:
-                del station.pictures[next(iter(station.pictures))]
+            station.looked_at(frame.time, percept.sha256)
         else:
             percept = Percept(source=frame.source, index=frame.index, time=frame.time, luma=frame.luma)
         view = station.view = station.perception.update(percept)
@@ -255,10 +190,9 @@ class Watcher:
         frame, instruction = wake.frame, wake.watch.instruction
         percept = self._look_again(wake)
         facts = gather(wake.view, wake.because, frame.sha256, percept, wake.watch.understanding)
-        facts = tuple(_named(fact, self._stations[frame.source].pictures) for fact in facts)
-        own = wake.watch.gate.name == wake.watch.understanding.gate  # wakes only when something rises, and that is news
-        repeated = not own and not wake.because and self._is_known(wake, facts)
-        said = self._stations[frame.source].said
+        station = self._stations[frame.source]
+        facts = tuple(named(fact, station.pictures) for fact in facts)
+        news, said = self._is_news(wake, facts, station), station.said
         request = Request(
             facts=facts,
             time=frame.time,
@@ -271,42 +205,15 @@ class Watcher:
         answer = self._answerer.answer(request)
         self._answer_seconds += time.perf_counter() - began
         self._answered += 1
-        if repeated:
+        if not news:
             return  # a poll that found what the last one found
         said.append(answer.text)
-        evidence = tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
-        until = max(frame.time, *(change.time for change in wake.because)) if wake.because else frame.time
-        held = wake.score.value < wake.watch.policy.threshold  # the score of this moment is not what it woke for
-        score = max(wake.score.value, *(change.score for change in wake.because)) if held else wake.score.value
+        data, models = self._data(instruction, facts, frame.time, answer), {**self._looker.models, **self._answerer.models}
+        said_at = self._now() if self._now else self._time
+        event = utterance(wake, facts, answer, data=data, models=models, said_at=said_at)
         if self._recording is not None:
-            self._recording.keep(each.frame for each in evidence)
-        self.publish(
-            Event(
-                id=wake.id,
-                source=frame.source,
-                instruction=instruction.id,
-                t_start=min((change.started for change in wake.because), default=frame.time),
-                t_end=until,
-                said_at=self._now() if self._now else max(self._time, until),
-                text=answer.text,
-                data=self._data(instruction, facts, frame.time, answer),
-                score=score,
-                why_now=GateState(
-                    gate=wake.watch.gate.name,
-                    score=score,
-                    threshold=wake.watch.policy.threshold,
-                    policy=wake.decision.action,
-                    why=wake.decision.why or wake.score.why,
-                ),
-                facts=facts,
-                evidence=evidence,
-                models={**self._looker.models, **self._answerer.models},
-                answerer=answer.by,
-                verified=answer.verified,
-                unverified=answer.unverified,
-                answer_why=answer.why,
-            )
-        )
+            self._recording.keep(each.frame for each in event.evidence)
+        self.publish(event)
 
     def _data(self, instruction: Instruction, facts: tuple[Fact, ...], time: float, answer: Answer) -> dict[str, Any]:
         """The event's data: what satisfies the instruction's schema, or whatever the answerer gave when it has none."""
@@ -317,24 +224,13 @@ class Watcher:
             log.info("%s: no data: %s", instruction.id, filled.why)
         return filled.data
 
-    def _is_known(self, wake: Wake, facts: tuple[Fact, ...]) -> bool:
-        """Whether a wake that no change stands behind, as a poll's, finds nothing that the instruction asks for and is new.
-
-        Of objects, more than the wake before for those that appear or are put, fewer for those that leave or are taken; of
-        text, lines that were not there; of scenes, another description. The first wake about objects has nothing to compare.
-        """
-        asked, station = wake.watch.understanding, self._stations[wake.frame.source]
-        found = _found(asked, facts)
-        before = station.found.get(wake.watch.instruction.id)
-        station.found[wake.watch.instruction.id] = found
-        if asked.target is Target.OBJECTS:
-            if before is None:
-                return True
-            more, fewer = bool(found - before), bool(before - found)
-            wanted = set(asked.kinds)
-            rises, falls = wanted & {ChangeKind.APPEARS, ChangeKind.PUT}, wanted & {ChangeKind.LEAVES, ChangeKind.TAKEN}
-            return not ((more and (rises or not wanted)) or (fewer and falls))
-        return not (found - (before or Counter()))
+    def _is_news(self, wake: Wake, facts: tuple[Fact, ...], station: Station) -> bool:
+        """A change is news, and so is a wake of the instruction's own gate; what a poll finds may not be."""
+        asked, name = wake.watch.understanding, wake.watch.instruction.id
+        if wake.because or wake.watch.gate.name == asked.gate:
+            return True
+        before, station.found[name] = station.found.get(name), found(asked, facts)
+        return is_news(asked, before, station.found[name])
 
     def _look_again(self, wake: Wake) -> Percept:
         """The slow path's closer look at the keyframe: whatever the fast path left out and this target needs."""
@@ -408,9 +304,9 @@ class Watcher:
     def status(self) -> Status:
         return Status(
             time=self._time,
-            frames={name: station.frames for name, station in self._stations.items()},
-            looked={name: station.looked for name, station in self._stations.items()},
-            scores={name: tuple(scores) for name, scores in self._scores.items()},
+            frames={name: station.frames for name, station in dict(self._stations).items()},
+            looked={name: station.looked for name, station in dict(self._stations).items()},
+            scores={name: tuple(scores) for name, scores in dict(self._scores).items()},
             waiting=self._desk.waiting,
             memory_bytes=self._memory.size_bytes if self._memory is not None else 0,
             answer_seconds=self._answer_seconds,
@@ -419,29 +315,6 @@ class Watcher:
         )
 
 
-def _found(asked: Understanding, facts: tuple[Fact, ...]) -> Counter[str]:
-    """What facts hold of what is asked for: objects by label with their number, or lines of text, or the scene's names."""
-    if asked.target is Target.OBJECTS:
-        counts = [fact for fact in facts if fact.kind in (FactKind.WHO, FactKind.COUNT)]
-        found: Counter[str] = Counter()
-        for fact in counts:
-            if not asked.labels or fact.subject in asked.labels:
-                found[fact.subject] = max(found[fact.subject], fact.count or 1)
-        return found
-    kind = FactKind.TEXT if asked.target is Target.TEXT else FactKind.SCENE
-    return Counter({fact.text or fact.subject for fact in facts if fact.kind is kind})
-
-
 def _event_id(frame: Frame, instruction: str) -> str:
     """The same moment of the same source under the same instruction has the same id, in every run."""
     return hashlib.sha256(f"{frame.source}:{frame.index}:{instruction}".encode()).hexdigest()[:16]
-
-
-def _named(fact: Fact, pictures: Mapping[float, str]) -> Fact:
-    """The fact with the names of the earlier pictures that it rests on, as far as they are at hand."""
-    if all(each.frame for each in fact.evidence):
-        return fact
-    evidence = (
-        each if each.frame else each.model_copy(update={"frame": pictures.get(each.time, "")}) for each in fact.evidence
-    )
-    return fact.model_copy(update={"evidence": tuple(evidence)})

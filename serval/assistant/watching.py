@@ -24,13 +24,13 @@ from serval.assistant.instructions.store import load, make_id
 from serval.assistant.instructions.understand import understand
 from serval.assistant.memory import Memory
 from serval.assistant.run_folder import forget, fresh_folder
+from serval.assistant.station import Status
 from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
 from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch import looks_at_most, looks_for
-from serval.assistant.watcher import Status
 from serval.encoders.eyes import Eyes, abilities, available
 from serval.refusal import Refusal
 from serval.sources.clock import RealClock

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from serval.assistant.event import Event, EventKind
+from serval.assistant.station import Status
 from serval.assistant.timeline.export.cues import caption
 from serval.assistant.timeline.plain import clock, one_line
-from serval.assistant.watcher import Status
 
 BARS = "▁▂▃▄▅▆▇█"
 

@@ -14,7 +14,8 @@ from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.checker import check
 from serval.assistant.assembly import Understood, assemble
 from serval.assistant.event import Event, EventKind
-from serval.assistant.watcher import Looker, Unkept
+from serval.assistant.log import Unkept
+from serval.assistant.watcher import Looker
 from serval.encoders.percept import Looks, Percept
 from serval.evaluation.streaming import Moment
 from serval.media.frame import Frame

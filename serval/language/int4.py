@@ -1,7 +1,7 @@
 """Token by token on a CPU, as fast as its memory gives four-bit weights: PyTorch's packed kernel and very little around it.
 
-Prompts are read by the bfloat16 `Decoder`, which is quicker for many tokens at once; from there each new token goes
-through matrices of 4 bits a number (groups of 32 with a scale and a least value, as they stand in a Q4_1 GGUF file).
+Many tokens at once are read by the bfloat16 `Decoder`, which is quicker for them; a few, and each new one, go through
+matrices of 4 bits a number (groups of 32 with a scale and a least value, as they stand in a Q4_1 GGUF file).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ GROUP = 32  # numbers that share a scale and a least value
 _RESCORED = 256  # likeliest tokens whose logits are computed anew from exact rows
 _BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half bytes
 _FIRST = 256  # tokens of room to begin with
+_FEW = 16  # placeholder
 _ROWS = 4096  # of a matrix quantized at a time, so that no whole copy of it is made in float32
 
 _matmul = torch.ops.aten._weight_int4pack_mm_for_cpu.default
@@ -108,10 +109,12 @@ class Int4Session:
         if length > self._room:
             self._grow(length)
         with torch.inference_mode():
-            if self._length == 0 and len(ids) > 1:
-                return self._prefill(ids)
-            for token in ids:
-                self._step(token)
+            if len(ids) == 1:
+                self._step(ids[0])
+            elif len(ids) <= _FEW:
+                self._read_few(ids)
+            else:
+                self._read_many(ids)
             return self._logits()
 
     def _stores(self, tokens: int) -> tuple[Tensor, Tensor, int]:
@@ -125,18 +128,48 @@ class Int4Session:
         self._keys[..., : self._length] = keys[..., : self._length]
         self._values[..., : self._length, :] = values[..., : self._length, :]
 
-    def _prefill(self, ids: Sequence[int]) -> Tensor:
-        decoder = self._model.decoder
-        cache = decoder.new_cache(len(ids))
-        logits = decoder(torch.tensor([ids]), cache, last=True)[0, 0].float()
-        for layer in range(self._layers):
-            keys, values = cache.read(layer)
-            halves = keys[0].float().view(self._kv_heads, len(ids), 2, self._width // 2)
-            pairs = halves.transpose(-1, -2).reshape(self._kv_heads, len(ids), self._width)  # llama.cpp's order, as in the file
-            self._keys[layer, :, :, : len(ids)] = pairs.transpose(-1, -2)
-            self._values[layer, :, : len(ids)] = values[0]
-        self._length = len(ids)
-        return logits
+    def _read_many(self, ids: Sequence[int]) -> None:
+        """In one pass through the bfloat16 decoder."""
+        decoder, start, new = self._model.decoder, self._length, len(ids)
+        self._length = length = start + new
+        cache = decoder.new_cache(length)
+        past = zip(self._keys[..., :length], self._values[..., :length, :], strict=True)
+        cache.extend(torch.arange(start)[None])
+        if start:
+            for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+                cache.write(layer, _in_halves(keys[..., :start].transpose(-1, -2))[None], values[None, :, :start])
+        self._normed.copy_(decoder.states(torch.tensor([ids]), cache)[:, -1])
+        for layer, (keys, values) in enumerate(past):
+            read, told = cache.read(layer)
+            keys[..., start:] = _in_pairs(read[0, :, start:].float()).transpose(-1, -2)
+            values[:, start:] = told[0, :, start:]
+
+    def _read_few(self, ids: Sequence[int]) -> None:
+        """In one pass through the four-bit layers: `_step` for some tokens at once."""
+        config, heads, kv_heads, width = self._model.config, self._heads, self._kv_heads, self._width
+        start, new, split = self._length, len(ids), heads + kv_heads
+        self._length = length = start + new
+        hidden = self._model.decoder.embed_tokens.weight[list(ids)].float()
+        turns = torch.polar(self._sizes, self._turns * torch.arange(start, length)[:, None, None])
+        unseen = torch.full((new, length), -torch.inf).triu(start + 1)
+
+        def norm(weight: Tensor) -> Tensor:
+            return functional.rms_norm(hidden, hidden.shape[1:], weight, config.rms_norm_eps).bfloat16()
+
+        past = zip(self._keys[..., :length].unbind(0), self._values[..., :length, :].unbind(0), strict=True)
+        for layer, (keys, values) in zip(self._model.layers, past, strict=True):
+            mixed = layer.query_key_value(norm(layer.attention_norm)).float().view(new, split + kv_heads, width)
+            turned = torch.view_as_complex(mixed[:, :split].unflatten(-1, (-1, 2))).mul_(turns)
+            asked = torch.view_as_real(turned).flatten(-2)
+            keys[..., start:] = asked[:, heads:].permute(1, 2, 0)
+            values[:, start:] = mixed[:, split:].transpose(0, 1)
+            queries = asked[:, :heads].unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3).reshape(kv_heads, -1, width)
+            weights = torch.bmm(queries, keys).view(kv_heads, -1, new, length).add_(unseen).softmax(-1)
+            found = torch.bmm(weights.view(kv_heads, -1, length), values).view(heads, new, width)
+            hidden.add_(layer.output(found.transpose(0, 1).reshape(new, -1).bfloat16()))
+            gate, up = layer.gate_up(norm(layer.feed_norm)).chunk(2, dim=1)
+            hidden.add_(layer.down(functional.silu(gate).mul_(up)))
+        self._normed.copy_(norm(self._model.norm)[-1:])
 
     def _step(self, token: int) -> None:
         position = self._length
@@ -157,6 +190,7 @@ class Int4Session:
             hidden.add_(layer.output(found))
             gate, up = layer.gate_up(self._norm(layer.feed_norm)).chunk(2, dim=1)
             hidden.add_(layer.down(functional.silu(gate).mul_(up)))
+        self._norm(self._model.norm)
 
     def _norm(self, weight: Tensor) -> Tensor:
         """Root-mean-square norm of the hidden state, (1, width) bfloat16. Two small calls instead of six."""
@@ -167,11 +201,21 @@ class Int4Session:
 
     def _logits(self) -> Tensor:
         """Four-bit logits are good enough to find the likeliest tokens, not to rank them: those are computed anew."""
-        normed = self._norm(self._model.norm)
+        normed = self._normed
         logits = self._model.head(normed)[0].float()
         likeliest = logits.topk(_RESCORED).indices
         logits[likeliest] = torch.mv(self._model.head_rows[likeliest].float(), normed[0].float())
         return logits
+
+
+def _in_pairs(keys: Tensor) -> Tensor:
+    """Keys (..., head_dim) from `rotary`'s order, halves that turn against each other, to llama.cpp's, as in the file."""
+    return keys.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+
+
+def _in_halves(keys: Tensor) -> Tensor:
+    """The other way around."""
+    return keys.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)
 
 
 def _nearest_levels(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:

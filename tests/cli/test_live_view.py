@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from serval.assistant.event import Event, EventKind
-from serval.assistant.watcher import Status
+from serval.assistant.station import Status
 from serval.cli.live_view import BARS, LiveView, line, sparkline
 
 STATUS = Status(

@@ -1,0 +1,62 @@
+"""A wake and its answer as an event that carries its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from serval.assistant.answers.answer import Answer
+from serval.assistant.desk import Wake
+from serval.assistant.event import Event, Evidence, Fact, GateState
+
+
+def evidence_of(facts: tuple[Fact, ...]) -> tuple[Evidence, ...]:
+    """Everything the facts rest on, each once."""
+    return tuple(dict.fromkeys(each for fact in facts for each in fact.evidence))
+
+
+def utterance(
+    wake: Wake, facts: tuple[Fact, ...], answer: Answer, *, data: dict[str, Any], models: dict[str, str], said_at: float
+) -> Event:
+    """What was said: its time is that of the changes it tells of, its score the best of them or the gate's."""
+    frame = wake.frame
+    threshold = wake.watch.policy.threshold
+    score = wake.score.value
+    if score < threshold:  # told late: the score of this moment is not what it woke for
+        score = max(score, *(change.score for change in wake.because))
+    until = max(frame.time, *(change.time for change in wake.because)) if wake.because else frame.time
+    return Event(
+        id=wake.id,
+        source=frame.source,
+        instruction=wake.watch.instruction.id,
+        t_start=min((change.started for change in wake.because), default=frame.time),
+        t_end=until,
+        said_at=max(said_at, until),
+        text=answer.text,
+        data=data,
+        score=score,
+        why_now=GateState(
+            gate=wake.watch.gate.name,
+            score=score,
+            threshold=threshold,
+            policy=wake.decision.action,
+            why=wake.decision.why or wake.score.why,
+        ),
+        facts=facts,
+        evidence=evidence_of(facts),
+        models=models,
+        answerer=answer.by,
+        verified=answer.verified,
+        unverified=answer.unverified,
+        answer_why=answer.why,
+    )
+
+
+def named(fact: Fact, pictures: Mapping[float, str]) -> Fact:
+    """The fact with the names of the earlier pictures that it rests on, as far as they are at hand."""
+    if all(each.frame for each in fact.evidence):
+        return fact
+    evidence = (
+        each if each.frame else each.model_copy(update={"frame": pictures.get(each.time, "")}) for each in fact.evidence
+    )
+    return fact.model_copy(update={"evidence": tuple(evidence)})
