@@ -11,6 +11,7 @@ from serval.assistant.answers.words import article, counted, join, plural
 from serval.assistant.ask.past import Past, Sighting, Span, spans
 from serval.assistant.ask.question import Asks, Question, parse
 from serval.assistant.event import Event, EventKind, Evidence
+from serval.assistant.perception.texts import alike, normal
 from serval.assistant.timeline.plain import clock
 from serval.media.box import Box
 
@@ -93,7 +94,7 @@ def _about(past: Past, asked: Question, labels_of: LabelsOf) -> Reply:
     if asked.asks is Asks.WHERE:
         last = stretches[-1].sightings[-1]
         where = place(last.box) if last.box else "in view"
-        return Reply(f"{_sure(last, asked).capitalize()} was {where} at {clock(last.time)}.", evidence=(last.evidence(),))
+        return Reply(f"{_begin(_sure(last, asked))} was {where} at {clock(last.time)}.", evidence=(last.evidence(),))
     if asked.asks is Asks.HOW_MANY:
         most, moment = max(((span.most, _busiest(span)) for span in stretches), key=lambda each: each[0])
         return Reply(
@@ -108,7 +109,7 @@ def _about(past: Past, asked: Question, labels_of: LabelsOf) -> Reply:
     head = "Yes: " if asked.asks is Asks.WHETHER else ""
     subject = _sure(best[0], asked)
     return Reply(
-        f"{head}{subject if head else subject.capitalize()} was in view {join(times[:LISTED])}{more}.",
+        f"{head}{subject if head else _begin(subject)} was in view {join(times[:LISTED])}{more}.",
         evidence=tuple(each.evidence() for each in best),
     )
 
@@ -122,10 +123,7 @@ def _near(past: Past, asked: Question, stretches: list[Span]) -> Reply:
         around = [
             each
             for each in past.between(anchor.time - TOGETHER, anchor.time + TOGETHER, anchor.source)
-            if each.box
-            and anchor.box
-            and (each.label, each.text) != (anchor.label, anchor.text)
-            and related(each.box, anchor.box, asked.relation)
+            if each.box and anchor.box and not _same(each, anchor) and related(each.box, anchor.box, asked.relation)
         ]
         for each in around:
             companions.setdefault(f"the text “{each.text}”" if each.label == "text" else each.label, []).append(each)
@@ -140,7 +138,7 @@ def _near(past: Past, asked: Question, stretches: list[Span]) -> Reply:
     best = tuple(max(each, key=lambda sighting: sighting.score).evidence() for each in list(companions.values())[:LISTED])
     anchor = max(anchors, key=lambda each: each.score)
     verb = "was" if len(names) == 1 and not (names[0].split()[0] not in {"a", "an", "one", "the"}) else "were"
-    return Reply(f"{join(names).capitalize()} {verb} {relation} {subject}, {when}.", evidence=(anchor.evidence(), *best))
+    return Reply(f"{_begin(join(names))} {verb} {relation} {subject}, {when}.", evidence=(anchor.evidence(), *best))
 
 
 def related(box: Box, anchor: Box, relation: str) -> bool:
@@ -216,7 +214,18 @@ def _told(past: Past, asked: Question, fits: Callable[[Event], bool], none: str,
     return Reply(said + more, evidence=tuple(item for each in events[:LISTED] for item in each.evidence[:2]))
 
 
+def _same(one: Sighting, other: Sighting) -> bool:
+    """Whether two sightings may be of one thing, or two readings of one line."""
+    a, b = normal(one.text), normal(other.text)
+    return one.label == other.label and (a == b or (bool(a and b) and (alike(a, b) or a in b or b in a)))
+
+
 # -- wording --------------------------------------------------------------------------------------------------------
+
+
+def _begin(text: str) -> str:
+    """As a sentence begins; a quotation in it stays as it was read."""
+    return text[:1].upper() + text[1:]
 
 
 def _label(found: list[Sighting], asked: Question) -> str:

@@ -59,6 +59,14 @@ def test_next_to_a_text(past):
     assert {each.label for each in reply.evidence} == {"text", "car"}
 
 
+def test_another_reading_of_a_sign_is_not_next_to_it_and_its_letters_stay(past):
+    past.sightings.append(sight(20.4, "text", (0.3, 0.3, 0.4, 0.45), text="AXI", track=None))
+    assert "AXI” and" not in ask(past, "what was next to the taxi?", labels_of).text
+    assert ask(past, "when was the taxi sign visible?", labels_of).text.startswith("The text “TAXI” was in view")
+    past.sightings.append(sight(20.5, "text", (0.3, 0.3, 0.4, 0.45), text="EXIT 7", track=None))
+    assert "the text “EXIT 7”" in ask(past, "what was next to the taxi?", labels_of).text.replace("The", "the")
+
+
 def test_what_was_not_seen_is_denied_only_for_what_can_be_seen(past):
     assert "No dogs that I saw" in ask(past, "was there a dog?", labels_of).text
     unknown = ask(past, "was there a harpsichord?", labels_of)
