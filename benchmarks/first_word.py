@@ -130,7 +130,8 @@ def _watch(path: Path, folder: Path, answerer: str, happened: Sequence[float]) -
     from serval.assistant.answers.build import build_answerer
     from serval.assistant.desk import Desk, Wake
     from serval.assistant.event import Event, EventKind
-    from serval.assistant.watching import Watching, WatchOptions
+    from serval.assistant.watch_options import WatchOptions
+    from serval.assistant.watching import Watching
 
     listening = Listening(build_answerer(answerer))
     woke: dict[str, tuple[float, float]] = {}

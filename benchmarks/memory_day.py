@@ -226,10 +226,10 @@ def _watcher(folder: Path, looker: ScriptedLooker | None) -> tuple[Watcher, Memo
     from serval.assistant.assembly import Understood, assemble
     from serval.assistant.instructions.instruction import Instruction
     from serval.assistant.instructions.understand import understand
+    from serval.assistant.meaning import embedder
     from serval.assistant.memory import Memory
     from serval.assistant.timeline.recording import Recording
     from serval.assistant.timeline.timeline import Timeline
-    from serval.assistant.watching import embedder
     from serval.encoders.eyes import Eyes, available
     from serval.encoders.percept import Looks
 

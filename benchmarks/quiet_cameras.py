@@ -81,7 +81,8 @@ def _watch(paths: list[Path], folder: Path, seconds: float) -> Share:
     """Share of a core in the quiet part of a real-time watch, by stage."""
     from benchmarks.stages import Stages
     from serval.assistant.event import Event, EventKind
-    from serval.assistant.watching import Watching, WatchOptions
+    from serval.assistant.watch_options import WatchOptions
+    from serval.assistant.watching import Watching
 
     said: list[Event] = []
     options = WatchOptions(tuple(map(str, paths)), tell=_TELL, fps=_FPS, pace="realtime", run=folder)

@@ -118,7 +118,8 @@ def _milliseconds(of: list[Watched], stage: str) -> float | None:
 
 
 def _watch(path: Path, folder: Path) -> Watched:
-    from serval.assistant.watching import Watching, WatchOptions
+    from serval.assistant.watch_options import WatchOptions
+    from serval.assistant.watching import Watching
     from serval.encoders.percept import Looks
 
     stages = Stages()

@@ -55,7 +55,7 @@ def _of(name: str, tell: Sequence[str]) -> list[Any]:
     from serval.assistant.assembly import Understood
     from serval.assistant.instructions.instruction import Instruction
     from serval.assistant.instructions.understand import understand
-    from serval.assistant.watching import embedder, likeness
+    from serval.assistant.meaning import embedder, likeness
     from serval.encoders.eyes import Eyes, available
     from serval.evaluation.lockstep import run_gates
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from serval.assistant.watching import Watching, WatchOptions
+from serval.assistant.watch_options import WatchOptions
+from serval.assistant.watching import Watching
 from serval.cli.live_view import LiveView
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures" / "watch.svg"

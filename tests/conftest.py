@@ -61,7 +61,8 @@ class Watched:
 @pytest.fixture(scope="session")
 def watched():
     """Watch something to its end: `watched(folder, source, …, option=value)`."""
-    from serval.assistant.watching import Watching, WatchOptions
+    from serval.assistant.watch_options import WatchOptions
+    from serval.assistant.watching import Watching
 
     def run(folder: Path, *sources: object, **options: object) -> Watched:
         told: list[Event] = []

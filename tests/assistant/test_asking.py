@@ -5,8 +5,8 @@ import pytest
 from serval.assistant.ask.answering import ask
 from serval.assistant.ask.asking import ask_run, past_of
 from serval.assistant.instructions.nouns import resolve
+from serval.assistant.meaning import embedder
 from serval.assistant.timeline.recording import Recording
-from serval.assistant.watching import embedder
 from serval.refusal import Refusal
 
 

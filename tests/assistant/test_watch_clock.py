@@ -1,6 +1,7 @@
 """When a watch's time begins, and what of it is counted at the end."""
 
-from serval.assistant.watching import Watching, WatchOptions
+from serval.assistant.watch_options import WatchOptions
+from serval.assistant.watching import Watching
 from serval.sources.clock import RealClock
 
 

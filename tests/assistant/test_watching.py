@@ -10,7 +10,8 @@ from serval.assistant.event import EventKind
 from serval.assistant.replay import replay
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import Timeline
-from serval.assistant.watching import Watching, WatchOptions
+from serval.assistant.watch_options import WatchOptions
+from serval.assistant.watching import Watching
 from serval.encoders.eyes import PARTS
 from serval.weights import model_id
 

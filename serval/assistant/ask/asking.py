@@ -9,10 +9,10 @@ from serval.assistant.ask.answering import Reply, ask
 from serval.assistant.ask.past import Past
 from serval.assistant.event import EventKind
 from serval.assistant.instructions.nouns import resolve
+from serval.assistant.meaning import embedder
 from serval.assistant.perception import Perception
 from serval.assistant.replay import RecordedEyes, RecordedFrame, opened_run, standing_of
 from serval.assistant.watch import looks_for
-from serval.assistant.watching import embedder
 from serval.encoders.percept import Percept
 
 
