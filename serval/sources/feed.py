@@ -206,8 +206,10 @@ class Feed:
         if counts:
             self._told = now
         for lane, drops in counts:
+            total = sum(drops.values())
+            counted = f"{total} picture{'s' if total > 1 else ''}"
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(drops.items()))
-            text = f"{lane.source.name}: {sum(drops.values())} pictures could not be used in time ({reasons})"
+            text = f"{lane.source.name}: {counted} could not be used in time ({reasons})"
             yield _note(lane, NoteKind.DROPPED, now, text, {"drops": drops})
 
 
