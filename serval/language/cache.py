@@ -31,7 +31,7 @@ class KVCache:
     ) -> None:
         if capacity < 1:
             raise ValueError("capacity must be at least 1")
-        self.length, self.capacity = 0, capacity
+        self.length, self.capacity, self._config = 0, capacity, config
         self._shape = (config.num_hidden_layers, 2, batch, config.num_key_value_heads, config.head_dim)
         self._states = self._room(min(_FIRST, capacity), dtype, device)
         self._positions = torch.zeros(batch, capacity, device=device)
@@ -67,6 +67,16 @@ class KVCache:
             self._states = larger
         self._positions[:, self.length : length] = positions
         self.length = length
+
+    def fork(self, length: int, capacity: int) -> KVCache:
+        """Another cache, of at most ``capacity`` tokens, that begins with the first ``length`` tokens of this one."""
+        if not 0 <= length <= min(self.length, capacity):
+            raise ValueError("a fork begins with tokens that were read, and holds them")
+        states = self._states
+        other = KVCache(self._config, capacity, batch=states.shape[2], dtype=states.dtype, device=states.device)
+        other.extend(self.positions[:, :length])
+        other._states[..., :length, :] = states[..., :length, :]
+        return other
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keep a layer's keys and values of the newest tokens, each (batch, heads, new, head_dim).

@@ -7,29 +7,40 @@ from typing import TYPE_CHECKING, Literal
 
 from serval.conversation.chat import ChatML, Message
 from serval.conversation.tokenizer import Tokenizer
+from serval.language.kept_session import ForkableSession, KeptSession
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
 
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
-    from serval.language.generate import Sampling, Session
+    from serval.language.generate import Sampling
     from serval.language.int4 import Int4Decoder
 
 Numbers = Literal["int4", "bfloat16", "float32"]
 
+_APART = 32  # tokens between two places where a conversation can be taken up again; every stop there costs a pass
+
 
 class ChatModel:
-    """A decoder with its tokenizer and its chat template.
+    """A decoder with its tokenizer and its chat template. Several threads may use it at once.
 
     Attributes:
         model_id: name, version and hash of the weights, for the record.
     """
 
     def __init__(
-        self, decoder: Decoder, tokenizer: Tokenizer, template: ChatML, model_id: str, int4: Int4Decoder | None = None
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        template: ChatML,
+        model_id: str,
+        int4: Int4Decoder | None = None,
+        kept_tokens: int = 512,
     ) -> None:
+        """``kept_tokens``: how much is kept of what was read last, 45 kB a token of SmolLM2 at four bits or in float32."""
         self.model_id = model_id
         self._decoder, self._int4, self._tokenizer, self._template = decoder, int4, tokenizer, template
+        self._kept = KeptSession(self._session, kept_tokens)
 
     @classmethod
     def open(cls, part: str = "smollm2", *, dtype: Numbers = "int4", device: str = "cpu", threads: int = 1) -> ChatModel:
@@ -70,7 +81,7 @@ class ChatModel:
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
     ) -> str:
-        """The assistant's next words.
+        """The assistant's next words. Earlier messages that the last reply began with, too, are not read again.
 
         Args:
             max_tokens: how many tokens at the most; the words may then end in the middle of a sentence.
@@ -86,7 +97,11 @@ class ChatModel:
         from serval.language.stop_text import StopText
 
         prompt = self._template.encode(self._tokenizer, messages)
-        session = self._session(len(prompt) + max_tokens)
+        capacity, cuts = len(prompt) + max_tokens, self._cuts(prompt)
+        self._check_length(capacity)
+        if cancelled():
+            return ""
+        session, rest = self._kept.session(prompt, cuts, capacity), prompt[cuts[-1] if cuts else 0 :]
         stops = self._template.stops(self._tokenizer)
         text, until, said = self._tokenizer.stream(), StopText(stop), []
 
@@ -95,7 +110,7 @@ class ChatModel:
                 said.append(piece)
                 on_text(piece)
 
-        for token in generate(session, prompt, stops=stops, most=max_tokens, sampling=sampling, cancelled=cancelled):
+        for token in generate(session, rest, stops=stops, most=max_tokens, sampling=sampling, cancelled=cancelled):
             say(until.add(text.add(token)))
             if until.stopped:
                 break
@@ -120,8 +135,15 @@ class ChatModel:
             chosen = chances.gather(1, torch.tensor(words, device=chances.device)[:, None])
         return float(chosen.mean())
 
-    def _session(self, capacity: int) -> Session:
-        self._check_length(capacity)
+    def _cuts(self, prompt: Sequence[int]) -> list[int]:
+        """Where messages begin, but the first one and the reply: what comes later in a conversation changes none of them."""
+        start, cuts = self._tokenizer.special(self._template.start), [0]
+        for place in [place for place, token in enumerate(prompt) if token == start][:-1]:
+            if place >= cuts[-1] + _APART:
+                cuts.append(place)
+        return cuts[1:]
+
+    def _session(self, capacity: int) -> ForkableSession:
         if self._int4 is not None:
             from serval.language.int4 import Int4Session
 

@@ -114,4 +114,4 @@ class Decoder(nn.Module):
         """(batch, any, vocabulary) from `states`."""
         head = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
         flat = states.reshape(-1, states.shape[-1])  # of three dimensions, a single token would have the whole head copied
-        return functional.linear(flat, head).unflatten(0, states.shape[:-1])
+        return functional.linear(flat, head).view(*states.shape[:-1], -1)

@@ -27,6 +27,13 @@ class DecoderSession:
     def __init__(self, decoder: Decoder, capacity: int) -> None:
         self._decoder, self._cache = decoder, decoder.new_cache(capacity)
 
+    def fork(self, length: int, capacity: int) -> DecoderSession:
+        """Another conversation, of at most ``capacity`` tokens, that has read the first ``length`` tokens of this one."""
+        other = DecoderSession(self._decoder, capacity)
+        with torch.inference_mode():
+            other._cache = self._cache.fork(length, capacity)
+        return other
+
     def read(self, ids: Sequence[int]) -> Tensor:
         with torch.inference_mode():
             return self._decoder(torch.tensor([ids], device=self._decoder.device), self._cache, last=True)[0, 0]
