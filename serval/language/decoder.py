@@ -56,12 +56,13 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids to the logits of the token that follows each."""
+    """Token ids to the logits of the token that follows each. Its numbers come from `load_decoder`."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        rows = torch.empty(config.vocab_size, config.hidden_size)  # drawing them would make PyTorch load its compiler: 1 s
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=rows)
         self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
