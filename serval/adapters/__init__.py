@@ -1,0 +1,1 @@
+"""What is added to frozen layers, and at first changes nothing: low-rank branches, adapters, experts, modulation."""

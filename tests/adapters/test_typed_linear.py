@@ -1,0 +1,103 @@
+import pytest
+import torch
+from torch import nn
+
+from serval.adapters.typed_linear import TypedLinear
+
+
+def trained(**options):
+    """Branches that add something."""
+    linear = TypedLinear(nn.Linear(6, 5), rank=2, alpha=3.0, **options)
+    nn.init.normal_(linear.up)
+    return linear
+
+
+def test_one_branch_is_lora():
+    linear, hidden = trained(), torch.randn(2, 4, 6)
+    expected = linear.base(hidden) + 3.0 / 2 * (hidden @ linear.down[0].T @ linear.up[0].T)
+    torch.testing.assert_close(linear(hidden), expected)
+
+
+def test_each_token_takes_the_branch_of_its_id_alone():
+    linear, hidden = trained(branches=3), torch.randn(2, 4, 6)
+    ids = torch.tensor([[0, 1, 2, -1], [2, 2, -1, 0]])
+    mixed = linear(hidden, ids)
+    for place in torch.cartesian_prod(torch.arange(2), torch.arange(4)).tolist():
+        branch, token = int(ids[tuple(place)]), hidden[tuple(place)]
+        update = linear.update(branch) if branch >= 0 else torch.zeros(5, 6)
+        torch.testing.assert_close(mixed[tuple(place)], linear.base(token) + update @ token)
+
+
+def test_an_id_of_minus_one_is_the_frozen_map_bit_for_bit():
+    linear, hidden = trained(branches=3), torch.randn(2, 4, 6)
+    assert torch.equal(linear(hidden, torch.tensor([[-1], [1]]))[0], linear.base(hidden)[0])
+
+
+def test_one_id_for_a_sample_is_that_id_for_each_of_its_tokens():
+    linear, hidden = trained(branches=3), torch.randn(2, 4, 6)
+    by_sample = torch.tensor([[2], [0]])
+    assert torch.equal(linear(hidden, by_sample), linear(hidden, by_sample.expand(2, 4)))
+
+
+def test_shares_of_one_branch_are_its_id_and_shares_add_up():
+    linear, hidden = trained(branches=3), torch.randn(2, 4, 6)
+    one, two = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.0, 2.0])
+    assert torch.equal(linear(hidden, one), linear(hidden, torch.tensor(1)))
+    added = linear(hidden, one) + linear(hidden, two) - linear.base(hidden)
+    torch.testing.assert_close(linear(hidden, one + two), added)
+
+
+def test_a_gate_mixes_the_branches_by_its_softmax():
+    linear, hidden = trained(branches=3, gated=True), torch.randn(2, 4, 6)
+    shares = linear.gate(hidden).softmax(-1)
+    expected = linear.base(hidden) + sum(shares[..., e, None] * (hidden @ linear.update(e).T) for e in range(3))
+    torch.testing.assert_close(linear(hidden), expected)
+
+
+def test_equal_branches_under_a_gate_are_one_branch():
+    gated, single, hidden = trained(branches=3, gated=True), trained(), torch.randn(2, 4, 6)
+    with torch.no_grad():
+        gated.base.load_state_dict(single.base.state_dict())
+        gated.up.copy_(single.up.expand(3, -1, -1))
+        gated.down.copy_(single.down.expand(3, -1, -1))
+    torch.testing.assert_close(gated(hidden), single(hidden))
+
+
+@pytest.mark.parametrize("branch", [0, 2])
+def test_a_merged_branch_runs_inside_the_frozen_map_and_comes_out_again_bit_for_bit(branch):
+    linear, hidden = trained(branches=3), torch.randn(2, 4, 6)
+    before, routed = linear.base.weight.clone(), linear(hidden, torch.tensor([[branch]]))
+    linear.merge(branch)
+    torch.testing.assert_close(linear(hidden), routed)
+    torch.testing.assert_close(linear.base(hidden), routed)
+    linear.unmerge()
+    assert torch.equal(linear.base.weight, before)
+    assert torch.equal(linear(hidden, torch.tensor([[branch]])), routed)
+
+
+def test_only_branches_and_gate_learn_and_unused_branches_do_not():
+    linear = trained(branches=3)
+    linear(torch.randn(2, 4, 6), torch.tensor([[0], [2]])).square().sum().backward()
+    assert {name for name, weight in linear.named_parameters() if weight.requires_grad} == {"down", "up"}
+    assert linear.base.weight.grad is None
+    assert [bool(grad.any()) for grad in linear.up.grad] == [True, False, True]
+
+
+def test_choices_that_make_no_sense_are_refused():
+    hidden = torch.randn(2, 4, 6)
+    with pytest.raises(ValueError, match="give ids"):
+        trained(branches=2)(hidden)
+    with pytest.raises(ValueError, match="not by both"):
+        trained(branches=2, gated=True)(hidden, torch.zeros(2, 1, dtype=torch.long))
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        trained(branches=2)(hidden, torch.tensor([[0], [2]]))
+    with pytest.raises(ValueError, match="rank 0"):
+        TypedLinear(nn.Linear(2, 2), rank=0)
+    linear = trained(branches=2)
+    with pytest.raises(ValueError, match="No branch"):
+        linear.unmerge()
+    linear.merge()
+    with pytest.raises(ValueError, match="already"):
+        linear.merge(1)
+    with pytest.raises(ValueError, match="no choice"):
+        linear(hidden, torch.zeros(2, 1, dtype=torch.long))
