@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serval.adapters.choice import shares_of
+
 
 class TypedLinear(nn.Module):
     """W x + Σₑ gₑ · (alpha / rank) · Bₑ Aₑ x: (…, width_in) → (…, width_out), W frozen, Aₑ and Bₑ learned.
@@ -85,15 +87,7 @@ class TypedLinear(nn.Module):
             if choice is not None:
                 raise ValueError("Branches are chosen by the caller or by the learned gate, not by both.")
             return self.gate(hidden).softmax(-1)
-        if choice is None:
-            if self.branches > 1:
-                raise ValueError(f"There are {self.branches} branches to choose from: give ids, or build it with a gate.")
-            return None
-        if choice.is_floating_point():
-            return choice
-        if choice.numel() and not -1 <= int(choice.min()) <= int(choice.max()) < self.branches:
-            raise ValueError(f"Ids from {int(choice.min())} to {int(choice.max())} for {self.branches} branches.")
-        return functional.one_hot(choice + 1, self.branches + 1)[..., 1:].to(hidden.dtype)
+        return shares_of(choice, self.branches, hidden.dtype)
 
     def _branches(self, hidden: Tensor, shares: Tensor | None) -> Tensor:
         """All branches as one pair of matrices: their ranks side by side, each rank weighed by its branch's share."""

@@ -85,12 +85,14 @@ def test_only_branches_and_gate_learn_and_unused_branches_do_not():
 
 def test_choices_that_make_no_sense_are_refused():
     hidden = torch.randn(2, 4, 6)
-    with pytest.raises(ValueError, match="give ids"):
+    with pytest.raises(ValueError, match="ids or shares"):
         trained(branches=2)(hidden)
     with pytest.raises(ValueError, match="not by both"):
         trained(branches=2, gated=True)(hidden, torch.zeros(2, 1, dtype=torch.long))
     with pytest.raises(ValueError, match="from 0 to 2"):
         trained(branches=2)(hidden, torch.tensor([[0], [2]]))
+    with pytest.raises(ValueError, match="Shares of shape"):
+        trained(branches=2)(hidden, torch.ones(3))
     with pytest.raises(ValueError, match="rank 0"):
         TypedLinear(nn.Linear(2, 2), rank=0)
     linear = trained(branches=2)

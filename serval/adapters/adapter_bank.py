@@ -1,0 +1,72 @@
+"""Small bottleneck adapters beside a feed-forward layer, one or a mixture of them for each sample or token."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from serval.adapters.choice import shares_of
+
+
+class AdapterBank(nn.Module):
+    """FFN(x) + Σₖ gₖ sₖ (Uₖ ReLU(Dₖ x)): (batch, length, width) → the same shape; the FFN frozen, U, D and s learned.
+
+    g comes from **given** ids (one for each sample or token; -1 for the bare FFN) or shares (a float for each adapter), or
+    with ``condition`` from a **router**: one adapter for each sample, the largest output of an MLP on a condition such as the
+    instruction's embedding (MoME's MoLE, Shen et al. 2024). The choice is hard; its gradient is that of the
+    softmax. One adapter that every token takes (``adapters=1``, no choice) is AdaptFormer's; LION's two are shares by
+    task, here one number for all channels.
+
+    D starts as a linear layer does, U and all biases at zero and s at one, so at first the result is the FFN's, bit for bit.
+
+    Raises ``ValueError`` for fewer than one adapter.
+    """
+
+    def __init__(
+        self, feed_forward: nn.Module, width: int, *, adapters: int, hidden: int = 64, condition: int | None = None
+    ) -> None:
+        super().__init__()
+        if adapters < 1:
+            raise ValueError(f"There is no bank of {adapters} adapters.")
+        self.feed_forward = feed_forward.requires_grad_(False)
+        self.down = nn.Parameter(torch.empty(adapters, hidden, width))
+        self.down_bias = nn.Parameter(torch.zeros(adapters, hidden))
+        self.up = nn.Parameter(torch.zeros(adapters, width, hidden))
+        self.up_bias = nn.Parameter(torch.zeros(adapters, width))
+        self.strength = nn.Parameter(torch.ones(adapters))
+        for adapter in self.down:
+            nn.init.kaiming_uniform_(adapter, a=math.sqrt(5))
+        self.router: nn.Module | None = None
+        if condition is not None:
+            self.router = nn.Sequential(nn.Linear(condition, condition), nn.GELU(), nn.Linear(condition, adapters))
+
+    def forward(self, hidden: Tensor, choice: Tensor | None = None, *, condition: Tensor | None = None) -> Tensor:
+        """``choice``: ids of a shape that expands to (batch, length), or float shares with a last axis of adapters;
+        ``condition``: (batch, width of the condition).
+
+        Raises ``ValueError`` unless there is just what the bank chooses by.
+        """
+        shares = self._shares(choice, condition)
+        adapters, inner, _ = self.down.shape
+        small = functional.relu(functional.linear(hidden, self.down.flatten(0, 1), self.down_bias.flatten()))
+        weights = (self.strength if shares is None else shares * self.strength).expand(*hidden.shape[:-1], adapters)
+        up = self.up.transpose(0, 1).reshape(-1, adapters * inner)
+        change = functional.linear(small * weights.repeat_interleave(inner, dim=-1), up) + weights @ self.up_bias
+        adapted: Tensor = self.feed_forward(hidden) + change
+        return adapted
+
+    def _shares(self, choice: Tensor | None, condition: Tensor | None) -> Tensor | None:
+        """(…, adapters), or None for all of the only one."""
+        adapters = self.down.shape[0]
+        if self.router is not None:
+            if choice is not None or condition is None:
+                raise ValueError("This bank's router chooses by a condition, and by nothing else.")
+            soft = self.router(condition).softmax(-1)
+            hard = functional.one_hot(soft.argmax(-1), adapters).to(soft.dtype)
+            return (hard + (soft - soft.detach()))[:, None]
+        if condition is not None:
+            raise ValueError("This bank has no router that would read a condition.")
+        return shares_of(choice, adapters, self.strength.dtype)

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from serval.adapters.adapter_bank import AdapterBank
+
+
+def trained(**options):
+    """Adapters that add something."""
+    bank = AdapterBank(nn.Linear(6, 6), 6, hidden=3, **options)
+    for weight in (bank.up, bank.up_bias, bank.down_bias, bank.strength):
+        nn.init.normal_(weight)
+    return bank
+
+
+def adapted(bank, adapter, hidden):
+    small = functional.relu(functional.linear(hidden, bank.down[adapter], bank.down_bias[adapter]))
+    return bank.strength[adapter] * functional.linear(small, bank.up[adapter], bank.up_bias[adapter])
+
+
+def test_one_adapter_stands_beside_the_feed_forward_layer():
+    bank, hidden = trained(adapters=1), torch.randn(2, 4, 6)
+    torch.testing.assert_close(bank(hidden), bank.feed_forward(hidden) + adapted(bank, 0, hidden))
+
+
+def test_each_sample_or_token_takes_the_adapter_of_its_id():
+    bank, hidden = trained(adapters=3), torch.randn(2, 4, 6)
+    by_sample = bank(hidden, torch.tensor([[2], [-1]]))
+    torch.testing.assert_close(by_sample[0], bank.feed_forward(hidden[0]) + adapted(bank, 2, hidden[0]))
+    assert torch.equal(by_sample[1], bank.feed_forward(hidden)[1])
+    ids = torch.tensor([[0, 1, 2, 1], [1, 1, 0, 2]])
+    expected = torch.stack(
+        [torch.stack([adapted(bank, e, x) for e, x in zip(*row, strict=True)]) for row in zip(ids, hidden, strict=True)]
+    )
+    torch.testing.assert_close(bank(hidden, ids), bank.feed_forward(hidden) + expected)
+
+
+def test_shares_mix_adapters():
+    bank, hidden = trained(adapters=2), torch.randn(2, 4, 6)
+    mixed = bank(hidden, torch.tensor([0.25, 2.0]))
+    expected = bank.feed_forward(hidden) + 0.25 * adapted(bank, 0, hidden) + 2 * adapted(bank, 1, hidden)
+    torch.testing.assert_close(mixed, expected)
+
+
+def test_a_router_gives_every_token_of_a_sample_one_adapter_and_learns():
+    bank, hidden, condition = trained(adapters=3, condition=5), torch.randn(8, 4, 6), torch.randn(8, 5) * 4
+    chosen = bank.router(condition).argmax(-1)
+    assert len(set(chosen.tolist())) > 1
+    routed = bank(hidden, condition=condition)
+    expected = bank.feed_forward(hidden) + torch.stack([adapted(bank, e, x) for e, x in zip(chosen, hidden, strict=True)])
+    torch.testing.assert_close(routed, expected)
+    routed.square().sum().backward()
+    assert all(weight.grad.any() for weight in bank.router.parameters())
+    assert bank.feed_forward.weight.grad is None
+
+
+def test_equal_adapters_under_a_router_are_one_adapter():
+    """MoME's second stage starts from copies of the first stage's adapter."""
+    single, bank = trained(adapters=1), AdapterBank(nn.Linear(6, 6), 6, hidden=3, adapters=4, condition=5)
+    bank.feed_forward.load_state_dict(single.feed_forward.state_dict())
+    with torch.no_grad():
+        for name in ("down", "down_bias", "up", "up_bias", "strength"):
+            target = getattr(bank, name)
+            target.copy_(getattr(single, name).expand_as(target))
+    hidden = torch.randn(2, 4, 6)
+    torch.testing.assert_close(bank(hidden, condition=torch.randn(2, 5)), single(hidden))
+
+
+def test_one_adapter_of_a_7b_model_has_the_published_size():
+    with torch.device("meta"):
+        bank = AdapterBank(nn.Identity(), 4096, adapters=1)
+    assert sum(weight.numel() for weight in bank.parameters()) == 2 * 64 * 4096 + 64 + 4096 + 1
+
+
+def test_choices_that_make_no_sense_are_refused():
+    hidden = torch.randn(2, 4, 6)
+    with pytest.raises(ValueError, match="ids or shares"):
+        trained(adapters=2)(hidden)
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        trained(adapters=2)(hidden, torch.tensor([[0], [2]]))
+    with pytest.raises(ValueError, match="no router"):
+        trained(adapters=2)(hidden, condition=torch.randn(2, 5))
+    with pytest.raises(ValueError, match="by a condition"):
+        trained(adapters=2, condition=5)(hidden, torch.tensor([[0], [1]]))
+    with pytest.raises(ValueError, match="0 adapters"):
+        AdapterBank(nn.Identity(), 4, adapters=0)
