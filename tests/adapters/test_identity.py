@@ -1,0 +1,110 @@
+"""The contract of the room: what is added changes nothing before it has learned, not by one bit.
+
+Weights and inputs are quarters of whole numbers, so that no sum is rounded and none depends on the order in which a matrix
+product adds its terms: one bit of difference would be the part's own.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import serval.adapters
+from serval.adapters.adapter_bank import AdapterBank
+from serval.adapters.expert_feed_forward import ExpertFeedForward
+from serval.adapters.modulate import Modulate
+from serval.adapters.typed_linear import TypedLinear
+
+BATCH, LENGTH, WIDTH, CONDITION = 3, 7, 8, 5
+TOKENS = torch.tensor([[0, 1, 2, 0, 2, 1, 0]])
+SAMPLES = torch.tensor([[2], [0], [1]])
+SHARES = torch.tensor([0.5, 0.0, 2.0])
+BY_SAMPLE = torch.linspace(-1, 1, BATCH * CONDITION).view(BATCH, CONDITION)
+BY_TOKEN = torch.linspace(-1, 1, BATCH * LENGTH * CONDITION).view(BATCH, LENGTH, CONDITION)
+
+
+def quarters(*shape: int) -> Tensor:
+    return torch.randint(-8, 9, shape) / 4
+
+
+def linear() -> nn.Linear:
+    layer = nn.Linear(WIDTH, 6)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(quarters(*weight.shape))
+    return layer
+
+
+def feed_forward() -> nn.Module:
+    layer = nn.Sequential(nn.Linear(WIDTH, 16), nn.ReLU(), nn.Linear(16, WIDTH))
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.copy_(quarters(*weight.shape))
+    return layer
+
+
+Case = tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Module], dict[str, Tensor]]
+CASES: dict[str, Case] = {
+    "lora": (linear, lambda base: TypedLinear(base, rank=2), {}),
+    "typed linear, ids by token": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": TOKENS}),
+    "typed linear, ids by sample": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SAMPLES}),
+    "typed linear, shares": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SHARES}),
+    "typed linear, gate": (linear, lambda base: TypedLinear(base, rank=2, branches=3, gated=True), {}),
+    "adapter": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=1), {}),
+    "adapter bank, ids": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": TOKENS}),
+    "adapter bank, shares": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": SHARES}),
+    "adapter bank, router": (
+        feed_forward,
+        lambda base: AdapterBank(base, WIDTH, adapters=3, condition=CONDITION),
+        {"condition": BY_SAMPLE},
+    ),
+    "experts, first choice": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4, top_k=1), {}),
+    "experts, two choices": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4), {}),
+    "experts, all": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4, top_k=4), {}),
+    "experts, room for all": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4, capacity=4.0), {}),
+    "experts, ids": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=3, top_k=None), {"ids": TOKENS}),
+    "scale and shift": (nn.Identity, lambda _: Modulate(WIDTH, CONDITION), {"condition": BY_SAMPLE}),
+    "scale, shift and gate": (
+        nn.Identity,
+        lambda _: Modulate(WIDTH, CONDITION, feed_forward()),
+        {"condition": BY_TOKEN},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_at_first_it_equals_its_base_bit_for_bit(name: str) -> None:
+    make_base, adapt, arguments = CASES[name]
+    base, hidden = make_base(), quarters(BATCH, LENGTH, WIDTH)
+    expected = base(hidden)
+    assert torch.equal(adapt(base)(hidden, **arguments), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_and_after_a_step_of_learning_it_no_longer_does(name: str) -> None:
+    make_base, adapt, arguments = CASES[name]
+    base, hidden = make_base(), quarters(BATCH, LENGTH, WIDTH)
+    expected, part = base(hidden).detach(), adapt(base)
+    part(hidden, **arguments).square().sum().backward()
+    with torch.no_grad():
+        for weight in part.parameters():
+            if weight.grad is not None:
+                weight -= 0.01 * weight.grad
+    assert not torch.allclose(part(hidden, **arguments), expected)
+
+
+def test_every_part_of_the_room_is_held_to_it() -> None:
+    """A module added to the room without a case here fails."""
+    parts = set()
+    for module in pkgutil.iter_modules(serval.adapters.__path__):
+        found = vars(importlib.import_module(f"serval.adapters.{module.name}")).values()
+        parts |= {
+            kind
+            for kind in found
+            if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__.startswith("serval.adapters")
+        }
+    tested = {type(adapt(make_base())) for make_base, adapt, _ in CASES.values()}
+    assert parts == tested
