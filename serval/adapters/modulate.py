@@ -9,7 +9,7 @@ class Modulate(nn.Module):
     """x (1 + γ) + β, or around a new branch x + α · branch(x (1 + γ) + β): (…, length, width) → the same shape.
 
     γ, β and α are one linear map of the condition that starts at zero, so at first x comes out as it went in, bit for bit, and
-    a branch comes in only as fast as its gate α opens. Without a branch it is FiLM (Perez et al. 2018, equation 1), Cocktail's
+    a branch comes in only as fast as its gate α opens. Without a branch it is FiLM (Perez et al. 2018), Cocktail's
     ControlNorm and CAM's scale and shift; with one, DiT's adaLN-Zero (Peebles & Xie 2023, section 3.2).
     """
 

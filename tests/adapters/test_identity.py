@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import serval.adapters
 from serval.adapters.adapter_bank import AdapterBank
+from serval.adapters.decomposed_linear import DecomposedLinear
 from serval.adapters.expert_feed_forward import ExpertFeedForward
 from serval.adapters.modulate import Modulate
 from serval.adapters.typed_linear import TypedLinear
@@ -53,6 +54,7 @@ CASES: dict[str, Case] = {
     "typed linear, ids by sample": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SAMPLES}),
     "typed linear, shares": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SHARES}),
     "typed linear, gate": (linear, lambda base: TypedLinear(base, rank=2, branches=3, gated=True), {}),
+    "dora": (linear, lambda base: DecomposedLinear(base, rank=2), {}),
     "adapter": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=1), {}),
     "adapter bank, ids": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": TOKENS}),
     "adapter bank, shares": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": SHARES}),
