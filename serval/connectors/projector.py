@@ -9,7 +9,7 @@ class Projector(nn.Module):
     """(…, width_in) → (…, width_out): one linear map, or linear, GELU, linear with ``depth=2``.
 
     Every token is mapped alone, so the number and order of tokens never change. With ``depth=1`` this is LLaVA's bridge
-    (Liu et al. 2023, section 4.1); with ``depth=2`` LLaVA-1.5's (Liu et al. 2024, section 3.2), hidden as wide as the output.
+    (Liu et al. 2023, section 4.1); with ``depth=2`` LLaVA-1.5's (Liu et al. 2024), hidden as wide as the output.
     Used by LLaVA and its descendants, LION-FS (one for each of its two encoders), MoE-LLaVA and Cambrian-1.
 
     Raises ``ValueError`` for a depth below 1.
