@@ -34,7 +34,8 @@ class Piece:
         kind: who it is from. Only a template's may be read for special tokens; a medium has no text.
         medium: for media, which of the conversation's media parts, from 0.
         time: seconds, when it was written in a part that has a time.
-        learn: it is what the assistant is to learn to say.
+        learn: it is what the assistant is to learn to say: what the template has in ``{% generation %}``, or without
+            any, what the assistant wrote.
     """
 
     kind: Literal["template", "text", "media"]
@@ -93,14 +94,16 @@ class ChatTemplate:
         if "refused" in answer:
             raise Refusal("the chat template", answer["refused"], "use another template")
         pieces: list[Piece] = []
+        says_what_to_learn = any(learn for *_, learn in answer["pieces"])
         for kind, value, number, part, learn in answer["pieces"]:
             where = messages[number].parts[part] if part >= 0 else None
             said = where.time if isinstance(where, Text) else None
             if kind == "media":
                 pieces.append(Piece("media", medium=value))
             elif kind == "text":
-                assistant = number >= 0 and messages[number].role == "assistant"
-                pieces.append(Piece("text", value, time=said, learn=learn or assistant))
+                if not says_what_to_learn:
+                    learn = number >= 0 and messages[number].role == "assistant"
+                pieces.append(Piece("text", value, time=said, learn=learn))
             else:
                 pieces += self._places(value, learn)
         return _numbered(pieces, messages)
