@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -89,8 +90,12 @@ class ChatTemplate:
             "limit": self.characters,
             "variables": {"add_generation_prompt": reply, **self.variables},
         }
+        try:
+            line = json.dumps(request).encode() + b"\n"
+        except (RecursionError, TypeError, ValueError):
+            raise Refusal("the conversation", "its tools are not plain JSON", "nest less, and use plain values") from None
         with self._lock:
-            answer = self._ask(json.dumps(request).encode() + b"\n")
+            answer = self._ask(line)
         if "refused" in answer:
             raise Refusal("the chat template", answer["refused"], "use another template")
         pieces: list[Piece] = []
@@ -111,9 +116,12 @@ class ChatTemplate:
     def close(self) -> None:
         """End the process. It starts again when it is needed."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+            process, self._process = self._process, None
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
     def __enter__(self) -> ChatTemplate:
         return self
@@ -126,13 +134,12 @@ class ChatTemplate:
 
     def _places(self, text: str, learn: bool) -> list[Piece]:
         """The template's own text cut at its placeholders, the longest that fits first."""
-        kinds = sorted(self.placeholders.items(), key=lambda item: -len(item[1]))
-        for kind, placeholder in kinds:
-            before, found, after = text.partition(placeholder)
-            if found:
-                here = Piece("media", text=kind, learn=False)
-                return [*self._places(before, learn), here, *self._places(after, learn)]
-        return [Piece("template", text, learn=learn)] if text else []
+        kinds = {placeholder: kind for kind, placeholder in self.placeholders.items()}
+        if not kinds:
+            return [Piece("template", text, learn=learn)]
+        cut = re.compile("|".join(f"({re.escape(each)})" for each in sorted(kinds, key=len, reverse=True)))
+        stretches = [each for each in cut.split(text) if each]
+        return [Piece("media", kinds[each]) if each in kinds else Piece("template", each, learn=learn) for each in stretches]
 
     def _ask(self, request: bytes) -> dict[str, Any]:
         """One line to the worker, one line back, within the time."""
@@ -143,7 +150,7 @@ class ChatTemplate:
             command = [sys.executable, "-I", str(_WORKER)]
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={}, bufsize=0)
-            request = json.dumps({"source": self.source, "memory": _MEMORY}).encode() + b"\n" + request
+            request = json.dumps({"source": self.source, "memory": _MEMORY, "seconds": self.seconds}).encode() + b"\n" + request
         assert self._process.stdin is not None and self._process.stdout is not None
         until, answer, output = time.monotonic() + self.seconds, bytearray(), self._process.stdout.fileno()
         try:

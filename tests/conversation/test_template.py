@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serval.conversation.messages import from_huggingface, from_openai
 from serval.conversation.template import ChatTemplate, Piece
@@ -70,6 +72,38 @@ def test_what_people_write_is_never_the_templates(chatml, tokenizer):
             "<|im_end|>": 5,
         }.get(special, 0)
         assert text_of(piece for piece in pieces if piece.kind == "text").count(special) == 12
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.text(), min_size=1, max_size=3), st.text(st.sampled_from("\U000f0000\U000f0001\U000f0002\U000f0003:01")))
+def test_any_text_goes_through_as_it_is(chatml, texts, marks):
+    texts.append(marks)
+    pieces = chatml.render(from_openai([{"role": "user", "content": text} for text in texts]), reply=False)
+    assert [piece.text for piece in pieces if piece.kind == "text"] == [text.strip() for text in texts]
+    assert text_of(piece for piece in pieces if piece.kind == "template") == "<|im_start|>user<|im_end|>\n" * len(texts)
+
+
+def test_what_is_nested_too_deeply_is_refused(chatml):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(Refusal, match="nest"):
+        chatml.render(user("x"), tools=[{"a": deep}])
+    for depth in (10, 900, 5000):
+        call = {"function": {"name": "f", "arguments": '{"a":' * depth + "1" + "}" * depth}}
+        try:
+            pieces = chatml.render(from_openai([{"role": "assistant", "tool_calls": [call]}]))
+        except Refusal as refusal:
+            assert depth > 10 and "\n" not in str(refusal)
+        else:
+            assert "a" in text_of(piece for piece in pieces if piece.kind == "text")
+
+
+def test_many_placeholders_are_no_burden():
+    content = [{"type": "image"}] * 3000
+    with ChatTemplate(PARTS, {"image": "<image>"}) as template:
+        pieces = template.render(from_huggingface([{"role": "user", "content": content}]))
+    assert [piece.medium for piece in pieces[1:-1]] == list(range(3000))
 
 
 def test_templates_may_look_at_what_was_written():
@@ -158,10 +192,10 @@ def test_hostile_templates_are_refused_in_one_line_and_do_nothing(tmp_path, sour
     ],
 )
 def test_templates_that_never_end_are_ended(source):
-    with ChatTemplate(source, seconds=0.4) as template:
-        with pytest.raises(Refusal, match=r"longer than 0\.4 s"):
+    with ChatTemplate(source, seconds=0.3) as template:
+        with pytest.raises(Refusal, match=r"longer than 0\.3 s"):
             template.render(user("x"))
-        with pytest.raises(Refusal, match=r"longer than 0\.4 s"):
+        with pytest.raises(Refusal, match=r"longer than 0\.3 s"):
             template.render(user("x"))
 
 
