@@ -50,6 +50,9 @@ def gather(
     """
     new_scene = any(change.kind is ChangeKind.SCENE for change in because)
     seen = in_view(view, percept, fresh=new_scene)
+    if understanding.target is Target.OBJECTS and not because:  # a count is asked for: tell of what it counts
+        groups = {group_of(label) for label in understanding.labels}
+        seen = [each for each in seen if group_of(each.label) in groups] or seen
     look = _Look(view, frame_sha)
     changed = happened(because, view, frame_sha, [(each.label, each.box) for each in seen])
     told = {fact.subject for fact in changed if fact.kind in (FactKind.BEFORE, FactKind.AFTER, FactKind.CHANGE)}

@@ -53,6 +53,7 @@ class Followed:
     touched: float = -inf  # when a hand was last at it
     touched_by: Box | None = None
     brought: bool = False  # it came while we watched, and has not stood by itself since
+    told: bool = False  # as having come
     carried: bool = False  # told as taken
     stood: Box | None = None  # where it last stood by itself: still, and no hand at it
 

@@ -139,7 +139,7 @@ class Objects:
         ):
             return []
         hand = self._hand_near(each.box, each.first_seen - HAND_SPELL, now) if group != "person" else None
-        each.brought = True  # and once it stands by itself, it was put there
+        each.told = each.brought = True  # and once it stands by itself, it was put there
         side = "" if after_cut else arrival_side(each.first_box, each.velocity)
         return [self._change(ChangeKind.APPEARS, each, now, each.first_seen, before, before + 1, side=side, hand=hand)]
 
@@ -161,7 +161,8 @@ class Objects:
             return []
         before = self._counts()[each.group]
         self._tracker.remove(each)
-        if each.carried or each.name()[0] in _FIXTURES or each.strength(each.seen) < SURE or self._unclear(each, each.seen):
+        clear = each.strength(each.seen) >= SURE and not self._unclear(each, each.seen)
+        if each.carried or each.name()[0] in _FIXTURES or not (each.told or clear):
             return []  # told when it was taken; or a thing that does not walk off, or may never have been there
         self._gone.append((now, each.group, each.box))
         takeable = each.stood is not None and each.group != "person"  # people's own hands are always near them
