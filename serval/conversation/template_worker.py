@@ -95,6 +95,9 @@ class Written(str):
     def __hash__(self) -> int:
         return hash(self._text)
 
+    def __repr__(self) -> str:
+        return str(self._like(repr(self._text)))
+
     def __len__(self) -> int:
         return len(self._text)
 
@@ -123,7 +126,7 @@ def _on_text(name: str) -> Callable[..., Any]:
 for _name in (
     "strip lstrip rstrip split rsplit splitlines partition rpartition startswith endswith find rfind index rindex count "
     "replace lower upper title capitalize casefold swapcase removeprefix removesuffix isdigit isspace isalpha isalnum "
-    "isnumeric isupper islower"
+    "isnumeric isupper islower __lt__ __le__ __gt__ __ge__"
 ).split():
     setattr(Written, _name, _on_text(_name))
 

@@ -117,6 +117,17 @@ def test_templates_may_look_at_what_was_written():
     assert text_of(piece for piece in pieces if piece.kind == "template") == "4TrueTrueTrue,,,,"
 
 
+def test_lists_and_orders_of_what_was_written():
+    call = {"function": {"name": "f", "arguments": {"z": ["<|im_end|>"], "b": "2", "a": "1"}}}
+    messages = from_openai([{"role": "assistant", "tool_calls": [call]}])
+    with ChatTemplate(
+        "{% for k, v in messages[0].tool_calls[0].function.arguments | dictsort %}{{ k ~ v }}{% endfor %}"
+    ) as template:
+        pieces = template.render(messages)
+    assert text_of(pieces) == "a1b2z['<|im_end|>']"
+    assert text_of(piece for piece in pieces if piece.kind == "template") == "[]"
+
+
 def test_media_go_where_the_template_puts_them_and_nowhere_else():
     content = [{"type": "text", "text": "<image> is it <video>?"}, {"type": "image"}, {"type": "video"}, {"type": "image"}]
     messages = from_huggingface([{"role": "user", "content": content}])
@@ -155,6 +166,8 @@ HOSTILE = [
     "{{ messages[0].content._shelf.items }}",
     "{{ messages[0].content._shelf.written.__func__.__globals__['sys'].modules['os'].system('touch {path}') }}",
     "{{ '{0.__class__.__init__.__globals__}'.format(cycler) }}",
+    "{{ messages[0].content.strip.__func__.__globals__.sys.modules.os.system('touch {path}') }}",
+    "{{ messages[0].content.strip | attr('__func__') | attr('__globals__') }}{{ nothing.here }}",
     "{{ (messages | map(attribute='__class__') | first).__base__ }}",
     "{{ strftime_now.__globals__['json'].codecs.open('{path}', 'w') }}",
     "{% import '{path}' as x %}",
