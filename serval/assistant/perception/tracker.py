@@ -18,9 +18,7 @@ _FOLLOW = 0.1  # ... and below which it does not even prolong one
 _CLEAR = 0.35  # group score that at least one hit must reach
 _SAME_PLACE = 0.55  # overlap at which two boxes are the same thing under two names
 _SHRINKS, _GROWS = 0.2, 8.0  # by how much a box may change its area from look to look; what comes in grows fast
-_BIG = frozenset(
-    "person|vehicle|two-wheeler|boat|seat|hoofed animal|elephant|bear|zebra|giraffe".split("|")
-)
+_BIG = frozenset("person|vehicle|two-wheeler|boat|seat|hoofed animal|elephant|bear|zebra|giraffe".split("|"))
 _STOOD, _STARTS = 2.0, 0.4  # after so many seconds of standing, a thing that starts overlaps its place by this
 _PART = 0.55  # share of a box inside another of its kind that makes it a part, not a second one
 _HITS = 2
