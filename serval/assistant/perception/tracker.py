@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from serval.assistant.perception.followed import GROUPS, PERSON, Followed, group_vector
+from serval.assistant.perception.followed import PERSON, Followed, group_vector
 from serval.encoders.percept import Detection
 from serval.media.box import Box
 
@@ -18,8 +18,6 @@ _FOLLOW = 0.1  # ... and below which it does not even prolong one
 _CLEAR = 0.35  # group score that at least one hit must reach
 _SAME_PLACE = 0.55  # overlap at which two boxes are the same thing under two names
 _SHRINKS, _GROWS = 0.2, 8.0  # by how much a box may change its area from look to look; what comes in grows fast
-_BIG = frozenset("person|vehicle|two-wheeler|boat|seat|hoofed animal|elephant|bear|zebra|giraffe".split("|"))
-_STOOD, _STARTS = 2.0, 0.4  # after so many seconds of standing, a thing that starts overlaps its place by this
 _PART = 0.55  # share of a box inside another of its kind that makes it a part, not a second one
 _HITS = 2
 _MOST = 60  # tracks and candidates at a time; the weakest go first
@@ -72,9 +70,6 @@ class Tracker:
                 growth = box.area / max(each.box.area, 1e-6)
                 if not _SHRINKS < growth < _GROWS:
                     continue
-                stood = each.confirmed and now - each.still_since >= _STOOD
-                if stood and overlap < _STARTS and GROUPS[own] in _BIG:
-                    continue  # what has stood there does not leap, unless a hand takes it; something passes in front of it
                 renamed = overlap >= _SAME_PLACE and PERSON not in (own, best)
                 if groups[own] < _FOLLOW and not renamed:
                     continue
