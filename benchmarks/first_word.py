@@ -74,8 +74,8 @@ def run(quick: bool) -> Result:
             f"{name}: {len(said)} of {len(happened)} arrivals told, {sum(each.by == name for each in said)} in its own words"
             for name, said in live.items()
         )
-        + ". “Event” is when half of what comes in is inside the picture. A wake waits half a second for company before it is "
-        "answered.",
+        + ". “Event” is when half of what comes in is inside the picture. A wake waits a quarter of a second for company "
+        "before it is answered.",
     )
     words = Table(
         "The answerers alone",

@@ -23,7 +23,7 @@ STREET = {
     "text": "tell me when the sign is visible",
 }
 TABLE = {"put": "tell me when someone puts something on the table", "taken": "tell me when something is taken"}
-SEEDS = range(300, 306)  # never looked at while the watcher was made; it was tuned on 0 to 3
+SEEDS = range(300, 306)  # never looked at while the watcher was made; it was tuned on 0 to 4 and 200 to 203
 METHOD = (
     "Photographic cut-outs and a real hand are moved over real backgrounds by a seeded script that knows what happens when "
     "(serval/data/worlds). Every gate sees the same pictures, one after the other, at {fps:g} a second, and all have the same "

@@ -103,6 +103,7 @@ def modules(folder: Path, *words: str) -> set[str]:
     return set(names.split())
 
 
+@pytest.mark.usefixtures("detector")
 def test_a_plain_watch_loads_no_training_library(short, tmp_path):
     loaded = modules(tmp_path, "watch", str(short), "--tell", "tell me when a person comes in", "--run", "run")
     assert "onnxruntime" in loaded

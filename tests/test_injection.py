@@ -67,6 +67,7 @@ def test_the_orders_were_read(signs):
     assert letters(SIGNS[1]) in read or letters(SIGNS[0]) in read
 
 
+@pytest.mark.usefixtures("detector")
 def test_no_instruction_is_added_changed_or_cancelled(signs):
     folder, run = signs
     assert (folder / "held.yaml").read_text() == HELD
@@ -80,6 +81,7 @@ def test_no_instruction_is_added_changed_or_cancelled(signs):
     assert awake == set(standing)  # to the last picture
 
 
+@pytest.mark.usefixtures("detector")
 def test_only_what_was_asked_for_is_told(signs):
     _, run = signs
     kinds = [(event.kind, event.instruction) for event in run.events if event.kind != "utterance"]

@@ -192,6 +192,7 @@ class TestWords:
         one, two = ([event.text for event in events if event.source == name and event.facts] for name in ("short", "short-2"))
         assert one == two
 
+    @pytest.mark.usefixtures("detector")
     def test_a_second_run_gets_a_number(self, serval, grey, tmp_path):
         for _ in range(2):
             assert serval("watch", grey, "--tell", "say when a dog comes in", "--run", "run")[0] == 0

@@ -63,6 +63,7 @@ def taxi() -> Frame:
     return frame("bikes.mp4", 70)
 
 
+@pytest.mark.usefixtures("detector")
 def test_a_street_with_a_taxi(eyes, taxi):
     percept = eyes.look(taxi, ALL)
     assert [line.text for line in percept.text] == ["TAXI"]
@@ -85,6 +86,7 @@ def test_the_same_frame_is_seen_the_same_by_other_eyes(eyes, taxi):
 
 
 @pytest.mark.parametrize("ability", ["objects", "tags", "hands", "faces", "text"])
+@pytest.mark.usefixtures("detector")
 def test_only_what_was_asked_is_looked_at(eyes, taxi, ability):
     names = dict(zip(FIELDS, ("detect", "features", "hands", "faces", "text"), strict=True))
     percept = eyes.look(taxi, Looks(**{names[ability]: True}))
@@ -165,6 +167,7 @@ def test_a_damaged_part_is_never_loaded(monkeypatch, tmp_path, taxi):
     assert "is not what was installed" in seeing.off["text"] and "text" not in seeing.models
 
 
+@pytest.mark.usefixtures("detector")
 def test_here_everything_is_available():
     assert available() == ALL
 

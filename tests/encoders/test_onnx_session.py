@@ -28,6 +28,7 @@ def test_a_graph_opens_from_bytes_and_from_a_file(tmp_path: Path, threads: int) 
         assert session.run(None, {"x": np.array([1, 2], np.float32)})[0].tolist() == [2, 4]
 
 
+@pytest.mark.usefixtures("detector")
 def test_the_encoders_run_without_torch() -> None:
     code = """
 import sys
