@@ -26,7 +26,7 @@ bench:
 	@bin=$(BIN) && { $$bin/serval weights fetch --all || true; } && $$bin/python -m benchmarks
 
 rivals:
-	@bin=$(BIN) && $$bin/python -m pip install --quiet --group rivals
+	@bin=$(BIN) && $$bin/python -m pip install --quiet $$($$bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml','rb'))['project']['optional-dependencies']['rivals'])")
 
 lock:
 	@$(PYTHON) scripts/lock.py

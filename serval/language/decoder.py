@@ -1,71 +1,40 @@
-"""A decoder of the Llama family (Touvron et al. 2023, arXiv:2302.13971): embed, layers, norm, head.
-
-Parameters have Hugging Face's names, so that its files load as they are.
-"""
+"""A decoder-only language model: embed, layers, norm, head. What differs between families is in its `DecoderConfig`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serval.language.attention import Attention
-from serval.language.cache import KVCache
-from serval.language.config import LlamaConfig
-from serval.language.rotary import angles
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm (Zhang and Sennrich 2019, arXiv:1910.07467), computed in float32."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        wide = hidden.float()
-        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(hidden.dtype)
-
-
-class FeedForward(nn.Module):
-    """Gated feed-forward, SwiGLU (Shazeer 2020, arXiv:2002.05202)."""
-
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
-
-
-class Layer(nn.Module):
-    """Attention, then feed-forward, each added to what came in."""
-
-    def __init__(self, config: LlamaConfig, index: int) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, index)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = FeedForward(config)
-
-    def forward(self, hidden: Tensor, turned: tuple[Tensor, Tensor], cache: KVCache | None) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), turned, cache)
-        return hidden + self.mlp(self.post_attention_layernorm(hidden))
+from serval.conversation.sequence import IGNORED, Modality, MultimodalSequence
+from serval.language.attention_pattern import CAUSAL, AttentionPattern
+from serval.language.cache import KVCache, numbered
+from serval.language.config import DecoderConfig
+from serval.language.layer import Layer
+from serval.language.norm import RMSNorm
+from serval.language.reading import Reading
+from serval.refusal import Refusal
 
 
 class Decoder(nn.Module):
-    """Token ids to the logits of the token that follows each. Its numbers come from `load_decoder`."""
+    """Tokens to the logits of the token that follows each. Its numbers come from `load_decoder`.
 
-    def __init__(self, config: LlamaConfig) -> None:
+    ``layers`` are called ``layer(hidden, reading)``; what `after` puts behind one of them is called alike, and may return
+    ``(hidden, reading)`` to let later layers see fewer tokens.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        rows = torch.empty(config.vocab_size, config.hidden_size)  # drawing them would make PyTorch load its compiler: 1 s
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=rows)
-        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        rows = torch.empty(config.vocab_size, config.width)  # drawing them would make PyTorch load its compiler: 1 s
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.width, _weight=rows)
+        self.layers = nn.ModuleList(Layer(config.width, each, config.norm, i) for i, each in enumerate(config.layers))
+        self.norm = RMSNorm(config.width, config.norm)
+        self.lm_head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.inserted = nn.ModuleDict()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,44 +44,133 @@ class Decoder(nn.Module):
     def device(self) -> torch.device:
         return self.embed_tokens.weight.device
 
-    def new_cache(self, capacity: int, batch: int = 1) -> KVCache:
-        """An empty cache of this decoder's shape, type and device."""
-        return KVCache(self.config, capacity, batch=batch, dtype=self.dtype, device=self.device)
+    def after(self, layer: int, module: nn.Module) -> None:
+        """Put ``module`` behind a layer: cross-attention every few layers, a pruning of tokens, a tap."""
+        if not 0 <= layer < len(self.layers):
+            raise ValueError(f"There is no layer {layer} of {len(self.layers)}.")
+        self.inserted[str(layer)] = module
+
+    def new_cache(self, capacity: int, batch: int = 1, **options: Any) -> KVCache:
+        """An empty cache of this decoder's shape, type and device; ``options`` are `KVCache`'s eviction and positions."""
+        attention = [layer.attention for layer in self.config.layers]
+        options.setdefault("turned", all(each.rotary is None or each.rotary.fixed for each in attention))
+        shapes = [(each.kv_heads, each.head_dim) for each in attention]
+        return KVCache(shapes, capacity, batch=batch, dtype=self.dtype, device=self.device, **options)
 
     def forward(
-        self, ids: Tensor, cache: KVCache | None = None, *, positions: Tensor | None = None, last: bool = False
+        self,
+        tokens: Tensor | MultimodalSequence,
+        cache: KVCache | None = None,
+        *,
+        valid: Tensor | None = None,
+        positions: Tensor | None = None,
+        pattern: AttentionPattern = CAUSAL,
+        features: Mapping[str, Tensor] | None = None,
+        last: bool = False,
     ) -> Tensor:
-        """Read ``ids`` (batch, new), after what ``cache`` holds, and add them to it.
+        """Read ``tokens``, after what ``cache`` holds, and add them to it.
 
         Args:
-            positions: (batch, new), real-valued; by default they go on from where the cache ends.
-            last: only the logits of the last token are wanted, as in reading a prompt.
+            tokens: ids (batch, new), or a sequence, which has its own ``valid`` and ``positions``.
+            valid: (batch, new) bool, False at padding, which may stand anywhere; by default nothing is.
+            positions: (batch, new[, axes]), real-valued; by default they go on from where each row of the cache ends.
+            pattern: which token may see which.
+            features: what cross-attention reads.
+            last: only the logits of each row's last valid token are wanted, as in reading a prompt.
 
         Returns:
             Logits (batch, new or 1, vocabulary), of the decoder's type.
 
         Raises:
-            Refusal: the cache would go beyond its capacity.
+            Refusal: the cache would go beyond its capacity, or the pattern lets earlier tokens see these.
         """
-        states = self.states(ids, cache, positions=positions)
-        return self.logits(states[:, -1:] if last else states)
+        sequence = self.sequence(tokens, cache, valid=valid, positions=positions)
+        states, read = self._read(self.reading(sequence, cache, pattern=pattern, features=features))
+        if last:
+            ends = (read.valid * torch.arange(1, read.length + 1, device=self.device)).argmax(1)
+            states = states[torch.arange(read.batch, device=self.device), ends][:, None]
+        return self.logits(states)
 
-    def states(self, ids: Tensor, cache: KVCache | None = None, *, positions: Tensor | None = None) -> Tensor:
-        """What the head reads, (batch, new, width); see `forward`."""
-        batch, new = ids.shape
+    def sequence(
+        self,
+        tokens: Tensor | MultimodalSequence,
+        cache: KVCache | None = None,
+        *,
+        valid: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> MultimodalSequence:
+        """Ids (batch, new) as a sequence of text; see `forward`. Sequences stay as they are."""
+        if isinstance(tokens, MultimodalSequence):
+            return tokens
+        if valid is None:
+            valid = torch.ones_like(tokens, dtype=torch.bool)
         if positions is None:
-            start = cache.next_position if cache is not None else 0.0
-            positions = (torch.arange(new, device=ids.device, dtype=torch.float32) + start).expand(batch, new)
-        if cache is not None:
-            cache.extend(positions)
-        hidden = self.embed_tokens(ids)
-        turned = angles(positions, self.config.head_dim, self.config.rope_theta)
-        for layer in self.layers:
-            hidden = layer(hidden, turned, cache)
-        return self.norm(hidden)
+            positions = (valid.cumsum(1) - 1).clamp_min(0).float()
+            if cache is not None:
+                positions = positions + cache.next_position[:, None]
+        return MultimodalSequence(
+            embeds=self.embed(tokens),
+            modality=torch.full_like(tokens, Modality.TEXT),
+            source=torch.full_like(tokens, -1),
+            time=torch.full(tokens.shape, torch.nan, dtype=torch.float64, device=tokens.device),
+            position=positions.float(),
+            labels=torch.full_like(tokens, IGNORED),
+            valid=valid,
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(…, width) for ids (…): the table's rows, in the family's scale."""
+        rows = self.embed_tokens(ids)
+        scale = self.config.embedding_scale
+        return rows if scale is None else rows * torch.tensor(scale, dtype=rows.dtype, device=rows.device)
+
+    def states(
+        self,
+        tokens: Tensor | MultimodalSequence,
+        cache: KVCache | None = None,
+        *,
+        valid: Tensor | None = None,
+        positions: Tensor | None = None,
+        pattern: AttentionPattern = CAUSAL,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """What the head reads, (batch, new, width); see `forward`. Fewer than ``new`` where tokens were pruned."""
+        sequence = self.sequence(tokens, cache, valid=valid, positions=positions)
+        return self._read(self.reading(sequence, cache, pattern=pattern, features=features))[0]
+
+    def _read(self, reading: Reading) -> tuple[Tensor, MultimodalSequence]:
+        """States (batch, new, width), and the tokens they are of, which may be fewer at the end."""
+        hidden = reading.sequence.embeds
+        for index, layer in enumerate(self.layers):
+            hidden = layer(hidden, reading)
+            if str(index) in self.inserted:
+                changed = self.inserted[str(index)](hidden, reading)
+                hidden, reading = changed if isinstance(changed, tuple) else (changed, reading)
+        return self.norm(hidden), reading.sequence
+
+    def reading(
+        self,
+        sequence: MultimodalSequence,
+        cache: KVCache | None = None,
+        *,
+        pattern: AttentionPattern = CAUSAL,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> Reading:
+        """One pass about to be made. Raises `Refusal` where the pattern lets what was read see what is to be read."""
+        before = None if cache is None else next(filter(None, map(cache.entries, range(len(self.layers)))), None)
+        if before is not None and not pattern.streamable:
+            assert cache is not None
+            coming = Reading(sequence, numbered(sequence.valid, cache.counts)).entries
+            if bool((pattern.allowed(before, coming) & before.valid[..., None]).any()):
+                why = f"the pattern “{pattern.name}” lets tokens that were read see some of these"
+                raise Refusal("the sequence", why, "read in one go what sees each other")
+        number = numbered(sequence.valid) if cache is None else cache.begin(sequence.position, sequence.valid)
+        return Reading(sequence, number, cache, pattern, features or {})
 
     def logits(self, states: Tensor) -> Tensor:
-        """(batch, any, vocabulary) from `states`."""
+        """(…, vocabulary) from `states` (…, width), of all positions or of those that are wanted."""
         head = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
         flat = states.reshape(-1, states.shape[-1])  # of three dimensions, a single token would have the whole head copied
-        return functional.linear(flat, head).view(*states.shape[:-1], -1)
+        logits = functional.linear(flat, head).view(*states.shape[:-1], -1)
+        cap = self.config.logit_softcap
+        return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from serval.language.config import LlamaConfig
+from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig
 from serval.language.decoder import Decoder
+from serval.language.entries import Entries
 from serval.refusal import Refusal
 from serval.weights.gguf_file import GGUFFile, read_gguf
 
@@ -74,7 +75,9 @@ class Int4Decoder:
         """Raises `Refusal` when ``gguf`` is damaged, or does not hold Q4_1 layers of the decoder's sizes."""
         self.decoder, self.config = decoder, decoder.config
         source = read_gguf(gguf)
-        self.layers = [_layer(source, self.config, index) for index in range(self.config.num_hidden_layers)]
+        self.attention, feed = _plain(self.config, source.name)
+        sizes = self.config.width, self.attention, feed.width
+        self.layers = [_layer(source, *sizes, index) for index in range(len(self.config.layers))]
         self.norm = decoder.norm.weight.float()
         head = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
         self.head_rows = head
@@ -86,17 +89,17 @@ class Int4Session:
 
     def __init__(self, model: Int4Decoder, capacity: int) -> None:
         self._model, self._capacity, self._length = model, capacity, 0
-        config = model.config
-        self._layers, self._kv_heads, self._width = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
-        self._heads = config.num_attention_heads
+        config, attention = model.config, model.attention
+        self._layers, self._kv_heads, self._width = len(config.layers), attention.kv_heads, attention.head_dim
+        self._heads = attention.heads
         self._groups = self._heads // self._kv_heads
-        steps = torch.arange(0, self._width, 2, dtype=torch.float32) / self._width
-        self._turns = config.rope_theta**-steps
+        assert attention.rotary is not None
+        self._turns = attention.rotary.frequencies(0)
         # Queries are scaled while they are turned, which costs nothing.
         self._sizes = torch.cat((torch.full((self._heads, 1), self._width**-0.5), torch.ones(self._kv_heads, 1)))
-        self._zeros = torch.zeros(1, config.hidden_size)
-        self._hidden = torch.empty(1, config.hidden_size)
-        self._normed = torch.empty(1, config.hidden_size, dtype=torch.bfloat16)
+        self._zeros = torch.zeros(1, config.width)
+        self._hidden = torch.empty(1, config.width)
+        self._normed = torch.empty(1, config.width, dtype=torch.bfloat16)
         self._keys, self._values, self._room = self._stores(min(_FIRST, capacity))
 
     def read(self, ids: Sequence[int]) -> Tensor:
@@ -147,10 +150,12 @@ class Int4Session:
         decoder, start, new = self._model.decoder, self._length, len(ids)
         self._length = length = start + new
         cache = decoder.new_cache(length)
-        cache.extend(torch.arange(start)[None])
-        for layer in range(self._layers) if start else ():
-            keys, values = self._keys[layer, ..., :start].transpose(-1, -2), self._values[layer, :, :start]
-            cache.write(layer, _in_halves(keys)[None], values[None])
+        if start:
+            position = torch.arange(start)[None].float()
+            past = Entries.text(position, cache.begin(position, torch.ones(1, start, dtype=torch.bool)))
+            for layer in range(self._layers):
+                keys, values = self._keys[layer, ..., :start].transpose(-1, -2), self._values[layer, :, :start]
+                cache.write(layer, _in_halves(keys)[None], values[None], past)
         self._normed.copy_(decoder.states(torch.tensor([ids]), cache)[:, -1])
         for layer in range(self._layers):
             keys, values = cache.read(layer)
@@ -167,7 +172,7 @@ class Int4Session:
         unseen = torch.full((new, length), -torch.inf).triu(start + 1)
 
         def norm(weight: Tensor) -> Tensor:
-            return functional.rms_norm(hidden, hidden.shape[1:], weight, config.rms_norm_eps).bfloat16()
+            return functional.rms_norm(hidden, hidden.shape[1:], weight, config.norm.eps).bfloat16()
 
         past = zip(self._keys[..., :length].unbind(0), self._values[..., :length, :].unbind(0), strict=True)
         for layer, (keys, values) in zip(self._model.layers, past, strict=True):
@@ -209,7 +214,7 @@ class Int4Session:
         """Root-mean-square norm of the hidden state, (1, width) bfloat16. Two small calls instead of six."""
         hidden = self._hidden
         flat = hidden[0]
-        scale = (torch.dot(flat, flat).item() / flat.shape[0] + self._model.config.rms_norm_eps) ** -0.5
+        scale = (torch.dot(flat, flat).item() / flat.shape[0] + self._model.config.norm.eps) ** -0.5
         return torch.addcmul(self._zeros, hidden, weight, value=scale, out=self._normed)
 
     def _logits(self) -> Tensor:
@@ -240,9 +245,18 @@ def _nearest_levels(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return levels.to(torch.uint8).view_as(values), step, least
 
 
-def _layer(source: GGUFFile, config: LlamaConfig, index: int) -> Int4Layer:
-    width, feed = config.hidden_size, config.intermediate_size
-    heads, keys = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+def _plain(config: DecoderConfig, name: str) -> tuple[AttentionConfig, FeedForwardConfig]:
+    """The attention and feed-forward that all layers share, plain Llama's. Raises `Refusal` where they are others."""
+    attention, feed = config.layers[0].attention, config.layers[0].feed_forward
+    if isinstance(feed, FeedForwardConfig) and attention.rotary is not None and config.family == "llama":
+        whole = attention.rotary.scaling == "default" and attention.rotary.width == attention.head_dim
+        if whole and not attention.input_bias and not feed.bias:
+            return attention, feed
+    raise Refusal(name, "its layers are not plain Llama's", "open it as bfloat16")
+
+
+def _layer(source: GGUFFile, width: int, attention: AttentionConfig, feed: int, index: int) -> Int4Layer:
+    heads, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
 
     def matrix(columns: int, **rows: int) -> Matrix:
         parts = [_blocks(source, f"blk.{index}.{name}.weight", (count, columns)) for name, count in rows.items()]

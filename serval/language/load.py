@@ -1,70 +1,121 @@
-"""Decoders from safetensors. Every name and shape is compared before a number is read."""
+"""Decoders from files and back. Every name and shape is compared before a number is read."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from serval.language.config import LlamaConfig
+from serval.language.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
+from serval.language.config import DecoderConfig
 from serval.language.decoder import Decoder
-from serval.refusal import Refusal
+from serval.language.families import read_config
+from serval.language.layout import Layout, layout, piece
 
-_SHOWN = 3  # differences that one line can bear
-_FLOATS = {"F64", "F32", "F16", "BF16"}
+_OTHER_HALF = ("rotary_emb.inv_freq",)  # old files keep what is computed
 
 
 def load_decoder(
-    weights: Path, config: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    weights: Path,
+    config: Path | DecoderConfig | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Decoder:
-    """A decoder, ready to read, from ``model.safetensors`` and ``config.json`` with Hugging Face's names.
+    """A decoder, ready to read, from files with Hugging Face's names.
+
+    Args:
+        weights: a model's folder, with ``model.safetensors`` whole or in shards, or one such file.
+        config: the ``config.json``; by default the one beside the weights.
 
     Raises:
         Refusal: a file is missing or damaged, or its tensors are not those that the configuration asks for; it says which.
     """
+    if config is None:
+        config = (weights if weights.is_dir() else weights.parent) / "config.json"
+    if isinstance(config, Path):
+        config = read_config(config)
+    return fill_decoder(config, SafetensorsCheckpoint(weights), dtype=dtype, device=device)
+
+
+def fill_decoder(
+    config: DecoderConfig,
+    checkpoint: Checkpoint,
+    *,
+    prefix: str = "model.",
+    head: str = "lm_head.",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    others: tuple[str, ...] = (),
+) -> Decoder:
+    """A decoder with a checkpoint's numbers.
+
+    Args:
+        prefix, head: what the names of its tensors and of its head begin with there.
+        others: what names of tensors begin with that are not the decoder's; they are passed over.
+
+    Raises:
+        Refusal: see `load_decoder`.
+    """
     with torch.device("meta"):
-        decoder = Decoder(LlamaConfig.from_json(config))
-    wanted = decoder.state_dict()
-    try:
-        with safe_open(weights, framework="pt") as file:
-            names = {name.removeprefix("model."): name for name in file.keys()}  # noqa: SIM118 - it has no other iterator
-            if decoder.lm_head is None:
-                names.pop("lm_head.weight", None)  # some files keep the tied copy
-            shapes = {known: tuple(file.get_slice(name).get_shape()) for known, name in names.items()}
-            differences = _differences({name: tuple(tensor.shape) for name, tensor in wanted.items()}, shapes)
-            differences += [
-                f"{name} is not of floats" for name in names.values() if file.get_slice(name).get_dtype() not in _FLOATS
-            ]
-            if differences:
-                more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-                raise Refusal(
-                    weights.name, f"{', '.join(differences[:_SHOWN])}{more}", f"give the weights that {config.name} describes"
-                )
-            state = {known: file.get_tensor(names[known]).to(device=device, dtype=dtype) for known in wanted}
-    except OSError:
-        raise Refusal(weights.name, "it cannot be read", "check the path, or fetch the weights again") from None
-    except SafetensorError:
-        raise Refusal(weights.name, "it is damaged, or not a safetensors file", "fetch the weights again") from None
+        decoder = Decoder(config)
+    empty = decoder.state_dict()
+    wanted = layout(config, empty)
+
+    def there(name: str) -> str:
+        return head + name.removeprefix("lm_head.") if name.startswith("lm_head.") else prefix + name
+
+    names = {there(name): name for name in wanted}
+    found = {name: checkpoint.shape(name) for name in checkpoint.names() if not name.startswith(others)}
+    found = {name: shape for name, shape in found.items() if not name.endswith(_OTHER_HALF)}
+    if decoder.lm_head is None:
+        found.pop(there("lm_head.weight"), None)  # some files keep the tied copy
+    if prefix and not any(name.startswith(prefix) for name in found):  # saved without its head
+        bare = {name: name.removeprefix(prefix) for name in names}
+        names = {bare[name]: ours for name, ours in names.items()}
+    shapes = {name: _shape(wanted, ours, empty) for name, ours in names.items()}
+    refuse_differences(checkpoint.name, differences(shapes, found), "give the weights that its config.json describes")
+    state: dict[str, Tensor] = {}
+    for name, ours in names.items():
+        tensor = checkpoint.tensor(name).to(device=device, dtype=dtype)
+        pieces = wanted[ours]
+        if len(pieces) == 1 and not pieces[0].index:
+            state[pieces[0].name] = tensor
+            continue
+        start = 0
+        for each in pieces:
+            if each.name not in state:
+                state[each.name] = torch.empty(empty[each.name].shape, dtype=dtype, device=device)
+            into = piece(state, each)
+            into.copy_(tensor[start : start + into.shape[0]])
+            start += into.shape[0]
     decoder.load_state_dict(state, assign=True)
     return decoder.requires_grad_(False).eval()
 
 
-def _differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
-    """What is missing, not expected, or of another shape, in words."""
-    missing = [f"{name} is missing" for name in wanted if name not in found]
-    extra = [f"{_printable(name)} is not expected" for name in found if name not in wanted]
-    shapes = [
-        f"{name} is {_shape(found[name])} and should be {_shape(wanted[name])}"
-        for name in wanted
-        if name in found and found[name] != wanted[name]
-    ]
-    return shapes + missing + extra
+def save_decoder(decoder: Decoder, folder: Path) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into ``folder``, for `load_decoder` and for transformers."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name if name.startswith("lm_head.") else f"model.{name}": each for name, each in stored(decoder).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(decoder.config.source, indent=1) + "\n", "utf-8")
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "a single number"
+def stored(decoder: Decoder) -> dict[str, Tensor]:
+    """A decoder's tensors as the family's files keep them, by name without the leading ``model.``."""
+    state = decoder.state_dict()
+    made = {}
+    for name, pieces in layout(decoder.config, state).items():
+        parts = [piece(state, each) for each in pieces]
+        made[name] = (parts[0].clone() if pieces[0].index else parts[0].contiguous()) if len(parts) == 1 else torch.cat(parts)
+    return made
 
 
-def _printable(name: str) -> str:
-    return name if name.isprintable() and len(name) <= 80 else "a tensor with a strange name"
+def _shape(wanted: Layout, name: str, empty: dict[str, Tensor]) -> tuple[int, ...]:
+    """What the file's tensor should be: its pieces one under the other."""
+    shapes = [tuple(piece(empty, each).shape) for each in wanted[name]]
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.load import load_decoder
-from serval.language.rotary import angles, turn
+from serval.language.rotary import Rotary, turn
 from serval.weights import locate
 
 from .conftest import tiny_reference
@@ -78,16 +78,20 @@ def test_given_positions_are_kept_and_gone_on_from(tiny):
     ids, cache = random_ids(1, 4), tiny.decoder.new_cache(16)
     tiny.decoder(ids[:, :3], cache, positions=torch.tensor([[0.0, 0.5, 9.0]]))
     tiny.decoder(ids[:, 3:], cache)
-    assert cache.positions.tolist() == [[0.0, 0.5, 9.0, 10.0]]
+    assert cache.entries(0).position[:, 0].tolist() == [[0.0, 0.5, 9.0, 10.0]]
 
 
 @given(position=st.floats(0, 1000), shift=st.floats(-100, 100))
 def test_turning_keeps_lengths_and_answers_by_distance(position, shift):
     query, key = torch.randn(2, 1, 1, 1, 8, generator=torch.Generator().manual_seed(1))
-    here, there = (turn(key, *angles(torch.tensor([[at]]), 8, 1e4)) for at in (position, position + shift))
+
+    def turned(states: torch.Tensor, at: float) -> torch.Tensor:
+        return turn(states, *Rotary(8).angles(torch.tensor([[[at]]]), 0))
+
+    here, there = turned(key, position), turned(key, position + shift)
     assert torch.allclose(here.norm(), key.norm(), rtol=1e-4)
-    apart = (turn(query, *angles(torch.tensor([[position]]), 8, 1e4)) * there).sum()
-    from_zero = (query * turn(key, *angles(torch.tensor([[shift]]), 8, 1e4))).sum()
+    apart = (turned(query, position) * there).sum()
+    from_zero = (query * turned(key, shift)).sum()
     assert torch.allclose(apart, from_zero, atol=5e-3)
 
 
@@ -116,7 +120,8 @@ def test_smollm2_came_through_its_conversion_in_its_right_mind(smollm2):
 
 @torch.inference_mode()
 def test_smollm2_says_what_transformers_makes_it_say(smollm2, reference_smollm2):
-    from serval.language.generate import DecoderSession, generate
+    from serval.language.generation.generate import generate
+    from serval.language.generation.session import DecoderSession
 
     ids = Tokenizer(locate("smollm2", "tokenizer.json")).encode(TEXT)
     expected = reference_smollm2.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None)

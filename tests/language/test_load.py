@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serval.language.config import LlamaConfig
-from serval.language.load import load_decoder
+from serval.language.families import read_config
+from serval.language.load import load_decoder, save_decoder
 from serval.refusal import Refusal
 
 from .conftest import tiny_reference
@@ -91,31 +91,38 @@ def test_missing_files_are_refused(folder):
         {"rms_norm_eps": -1},
         {"rms_norm_eps": float("nan")},
         {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
-        {"attention_bias": True},
-        {"hidden_act": "gelu"},
+        {"rope_parameters": {"rope_type": "spiral", "rope_theta": 1e4}},
+        {"rope_parameters": {"rope_type": "yarn", "factor": -2}},
+        {"rope_parameters": {"rope_type": "longrope", "factor": 2, "short_factor": [1], "long_factor": [1]}},
+        {"rope_parameters": {"partial_rotary_factor": 3}},
+        {"rope_parameters": {"mrope_section": [1, 1]}},
+        {"rope_parameters": 7},
+        {"attention_bias": "yes"},
+        {"hidden_act": "swiglu"},
+        {"tie_word_embeddings": "no"},
     ],
 )
 def test_configurations_that_cannot_be_are_refused(folder, change):
     content = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(content | change))
     with pytest.raises(Refusal, match=r"config\.json"):
-        LlamaConfig.from_json(folder / "config.json")
+        read_config(folder / "config.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
 def test_damaged_configurations_are_refused(folder, content):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(Refusal, match=r"config\.json"):
-        LlamaConfig.from_json(folder / "config.json")
+        read_config(folder / "config.json")
 
 
 def test_older_files_say_the_same_in_other_places(folder):
     content = json.loads((folder / "config.json").read_text())
-    known = LlamaConfig.from_json(folder / "config.json")
+    known = read_config(folder / "config.json")
     theta = content.pop("rope_parameters")["rope_theta"]
     content.pop("head_dim")
     (folder / "config.json").write_text(json.dumps(content | {"rope_theta": theta}))
-    assert LlamaConfig.from_json(folder / "config.json") == known
+    assert read_config(folder / "config.json") == known
 
 
 def test_bfloat16_is_within_its_rounding(tiny):
@@ -139,3 +146,53 @@ def test_an_untied_head_must_be_there(tmp_path):
     changed_weights(tmp_path, lambda state: state.pop("lm_head.weight"))
     with pytest.raises(Refusal, match=r"lm_head\.weight is missing"):
         load(tmp_path)
+
+
+def test_shards_are_read_as_one(folder, tiny):
+    tiny.reference.save_pretrained(folder / "shards", max_shard_size="40KB")
+    assert len(list((folder / "shards").glob("*.safetensors"))) > 2
+    ids = torch.arange(9)[None]
+    assert torch.equal(load_decoder(folder / "shards")(ids), tiny.decoder(ids))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"{",
+        b"[]",
+        json.dumps({"weight_map": {}}).encode(),
+        json.dumps({"weight_map": {"a": "../../etc/passwd"}}).encode(),
+        json.dumps({"weight_map": {"a": 3}}).encode(),
+        b'{"a":' * 100_000,
+    ],
+)
+def test_a_hostile_index_is_refused(folder, index):
+    (folder / "model.safetensors.index.json").write_bytes(index)
+    with pytest.raises(Refusal, match=r"index\.json"):
+        load_decoder(folder)
+
+
+def test_pickles_are_never_opened(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(Refusal, match="pickle"):
+        load_decoder(folder)
+
+
+def test_code_that_a_configuration_names_is_not_run(folder, tiny, tmp_path):
+    canary = tmp_path / "canary"
+    (folder / "modeling_evil.py").write_text(f"open({str(canary)!r}, 'w')")
+    content = json.loads((folder / "config.json").read_text())
+    told = {"auto_map": {"AutoModelForCausalLM": "modeling_evil.Evil"}, "trust_remote_code": True}
+    (folder / "config.json").write_text(json.dumps(content | told))
+    ids = torch.arange(9)[None]
+    assert torch.equal(load_decoder(folder)(ids), tiny.decoder(ids))
+    (folder / "config.json").write_text(json.dumps(content | told | {"model_type": "evil"}))
+    with pytest.raises(Refusal, match="evil.*not known"):
+        load_decoder(folder)
+    assert not canary.exists()
+
+
+def test_a_decoder_can_be_saved_and_read_again(tiny, tmp_path):
+    save_decoder(tiny.decoder, tmp_path / "again")
+    ids = torch.arange(9)[None]
+    assert torch.equal(load_decoder(tmp_path / "again")(ids), tiny.decoder(ids))
