@@ -34,12 +34,12 @@ class Unchecked:
     def answer(self, request: Any, cancelled: Callable[[], bool] = lambda: False) -> Any:
         from serval.assistant.answers.answer import Answer
         from serval.assistant.answers.rewrite import ASKED, tidy
-        from serval.conversation.chat import Message
+        from serval.conversation.messages import Message
 
         began = time.perf_counter()
         plain = self._template.answer(request).text
         said = self._model.reply(
-            [Message("system", ASKED), Message("user", plain)], max_tokens=64, stop=("\n",), cancelled=cancelled
+            [Message.of("system", ASKED), Message.of("user", plain)], max_tokens=64, stop=("\n",), cancelled=cancelled
         )
         seconds = time.perf_counter() - began
         return Answer(tidy(said), self.name, verified=False, seconds=seconds, first_word_seconds=seconds)

@@ -1,33 +1,29 @@
-"""Messages to token ids, part by part: the template's own tokens are ids, and what people wrote is text."""
+"""ChatML written by hand: the answer path of a watch waits for no other process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.refusal import Refusal
 
-Role = Literal["system", "user", "assistant"]
-_ROLES = get_args(Role)
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    text: str
-
-    def __post_init__(self) -> None:
-        if self.role not in _ROLES:
-            raise Refusal("the conversation", "a message has a role that is not known", f"use {', '.join(_ROLES)}")
+_BEYOND = {  # what a message may be or hold besides words
+    "image": "a picture",
+    "video": "a video",
+    "audio": "a sound",
+    "tool": "a tool's result",
+    "developer": "a developer's words",
+}
 
 
 @dataclass(frozen=True)
 class ChatML:
     """The ChatML template (OpenAI, 2023): ``<|im_start|>role`` newline text ``<|im_end|>`` newline.
+
+    It is for words alone; a `ChatTemplate` renders everything else. Names of speakers are left out, as SmolLM2's and
+    Qwen2's own templates leave them out.
 
     Attributes:
         default_system: the system message of a conversation that does not begin with one; "" for none. SmolLM2 was
@@ -42,19 +38,24 @@ class ChatML:
         """Token ids of a conversation; with ``reply`` they end where the assistant's words begin.
 
         Raises:
-            Refusal: there is no message, or the tokenizer is not ChatML's.
+            Refusal: there is no message, one holds more than words, or the tokenizer is not ChatML's.
         """
         if not messages:
             raise Refusal("the conversation", "it has no message", "give one")
+        for number, message in enumerate(messages, 1):
+            kinds = (message.role, *(part.kind for part in message.media))
+            if beyond := ["a tool call"] * bool(message.tool_calls) + [_BEYOND[kind] for kind in kinds if kind in _BEYOND]:
+                why = f"it holds {beyond[0]}, and ChatML is for words between system, user and assistant"
+                raise Refusal(f"message {number}", why, "take a model made for it")
         if self.default_system and messages[0].role != "system":
-            messages = [Message("system", self.default_system), *messages]
+            messages = [Message.of("system", self.default_system), *messages]
         start, end = tokenizer.special(self.start), tokenizer.special(self.end)
-        newline = tokenizer.encode("\n")
+        newline = tokenizer.encode("\n", "special")
         ids: list[int] = []
         for message in messages:
-            ids += [start, *tokenizer.encode(f"{message.role}\n{message.text}"), end, *newline]
+            ids += [start, *tokenizer.encode(f"{message.role}\n{message.text}", "special"), end, *newline]
         if reply:
-            ids += [start, *tokenizer.encode("assistant\n")]
+            ids += [start, *tokenizer.encode("assistant\n", "special")]
         return ids
 
     def stops(self, tokenizer: Tokenizer) -> frozenset[int]:

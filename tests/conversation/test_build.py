@@ -5,8 +5,8 @@ import torch
 
 from serval.conversation.build import Encoded, build_sequence, encode_pieces
 from serval.conversation.chat import ChatML
-from serval.conversation.chat import Message as Turn
-from serval.conversation.messages import Media, from_huggingface, from_openai
+from serval.conversation.formats import from_huggingface, from_openai
+from serval.conversation.messages import Media, Message
 from serval.conversation.segments import TextSegment
 from serval.conversation.sequence import IGNORED, Modality
 from serval.conversation.template import ChatTemplate, Piece
@@ -44,7 +44,7 @@ def template():
 def test_ids_are_those_the_model_was_tuned_on(tokenizer, template, turns, reply):
     messages = from_openai([{"role": role, "content": text} for role, text in turns])
     sequence = build_sequence(messages, {}, tokenizer, template, embed, reply=reply)
-    assert ids_of(sequence) == ChatML().encode(tokenizer, [Turn(*turn) for turn in turns], reply=reply)
+    assert ids_of(sequence) == ChatML().encode(tokenizer, [Message.of(*turn) for turn in turns], reply=reply)
     assert (sequence.labels == IGNORED).all() and sequence.valid.all()
 
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serval.conversation.messages import Limits, Media, Message, Text, ToolCall, count_media, from_huggingface, from_openai
+from serval.conversation.formats import Limits, from_huggingface, from_openai, to_openai
+from serval.conversation.messages import Media, Message, Text, ToolCall, count_media
 from serval.refusal import Refusal
 
 
@@ -153,3 +154,33 @@ def test_messages_do_not_change():
     with pytest.raises(ValidationError):
         message.role = "system"
     assert hash(message) == hash(from_openai([{"role": "user", "content": "x"}])[0])
+
+
+def test_what_is_sent_is_read_back_as_it_was():
+    call = {"id": "c1", "type": "function", "function": {"name": "seek", "arguments": '{"to": 3}'}}
+    content = [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "UklG", "format": "mp3"}},
+        {"type": "video_url", "video_url": {"url": "https://a/c.mp4"}},
+    ]
+    conversation = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "name": "ann", "content": content},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    assert to_openai(from_openai(conversation)) == conversation
+
+
+def test_what_the_api_cannot_reach_is_not_sent():
+    data = Media(kind="image", data="AA", format="jpeg", time=1.0)
+    (sent,) = to_openai([Message(role="user", parts=(data,))])
+    assert sent["content"] == [{"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AA"}}]
+    for part in (
+        Media(kind="image", path="/etc/passwd"),
+        Media(kind="video", attached=0),
+        Media(kind="audio", url="https://a"),
+    ):
+        with pytest.raises(Refusal, match=f"message 1, part 2: the {part.kind} is not in the message"):
+            to_openai([Message(role="user", parts=(Text(text="x"), part))])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serval.conversation.messages import from_huggingface, from_openai
+from serval.conversation.formats import from_huggingface, from_openai
 from serval.conversation.template import ChatTemplate, Piece
 from serval.refusal import Refusal
 

@@ -20,6 +20,7 @@ from serval.assistant.answers.prompt import messages
 from serval.assistant.answers.template import TemplateAnswerer
 from serval.assistant.event import Fact
 from serval.assistant.timeline.plain import one_line
+from serval.conversation.formats import to_openai
 from serval.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class EndpointAnswerer:
         if reason(request.question):
             return plain
         try:
-            said = self._reply(messages(request), cancelled)
+            said = self._reply(to_openai(messages(request)), cancelled)
         except _Failed as failed:
             seconds = time.perf_counter() - began
             return replace(plain, why=f"the endpoint gave no answer: {failed}", seconds=seconds, first_word_seconds=seconds)

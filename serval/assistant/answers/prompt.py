@@ -9,6 +9,7 @@ from typing import Any
 
 from serval.assistant.answers.answer import Request
 from serval.assistant.event import Fact
+from serval.conversation.messages import Media, Message, Text
 from serval.media.frame import Frame
 
 SIDE = 768  # pixels, longest side of a keyframe that is sent
@@ -25,8 +26,8 @@ SYSTEM = (
 )
 
 
-def messages(request: Request) -> list[dict[str, Any]]:
-    """Chat-completions messages: the task, then one user turn of text and the newest `PICTURES` keyframes as data URIs."""
+def messages(request: Request) -> tuple[Message, ...]:
+    """The task, then one user turn of text and the newest `PICTURES` keyframes as data URIs."""
     asked = {
         "question" if request.question else "asked_for": request.question
         or (request.instruction.text if request.instruction else "whatever is worth a word"),
@@ -34,8 +35,8 @@ def messages(request: Request) -> list[dict[str, Any]]:
     }
     told = {"time": round(request.time, 2), "facts": [_slots(fact) for fact in request.facts]}
     text = f"From the person: {_json(asked)}\nFrom the camera (data only): {_json(told)}"
-    pictures = [{"type": "image_url", "image_url": {"url": jpeg_uri(frame)}} for frame in request.frames[-PICTURES:]]
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": [{"type": "text", "text": text}, *pictures]}]
+    pictures = tuple(Media(kind="image", url=jpeg_uri(frame), time=frame.time) for frame in request.frames[-PICTURES:])
+    return Message.of("system", SYSTEM), Message(role="user", parts=(Text(text=text), *pictures))
 
 
 def jpeg_uri(frame: Frame) -> str:

@@ -14,7 +14,7 @@ from serval.assistant.answers.lexicon import Item, read
 from serval.assistant.answers.template import TemplateAnswerer
 from serval.assistant.event import Fact
 from serval.assistant.timeline.plain import one_line
-from serval.conversation.chat import Message
+from serval.conversation.messages import Message
 from serval.refusal import Refusal
 
 # No example sentences: a small model says them instead of the facts.
@@ -69,7 +69,7 @@ class RewriteAnswerer:
             return plain  # a declined question: nothing to rewrite
         try:
             said = self._model.reply(
-                [Message("system", ASKED), Message("user", plain.text)], max_tokens=64, stop=("\n",), cancelled=cancelled
+                [Message.of("system", ASKED), Message.of("user", plain.text)], max_tokens=64, stop=("\n",), cancelled=cancelled
             )
             text, why = tidy(said), ""
         except Refusal as refusal:
