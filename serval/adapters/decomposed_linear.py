@@ -17,16 +17,24 @@ class DecomposedLinear(nn.Module):
     Raises ``ValueError`` for a rank below 1.
     """
 
-    def __init__(self, base: nn.Linear, *, rank: int, alpha: float | None = None) -> None:
+    def __init__(
+        self,
+        base: nn.Linear,
+        *,
+        rank: int,
+        alpha: float | None = None,
+        dropout: float = 0.0,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.direction = TypedLinear(base, rank=rank, alpha=alpha)
+        self.direction = TypedLinear(base, rank=rank, alpha=alpha, dropout=dropout, dtype=dtype)
         self.magnitude = nn.Parameter(self._norms().clone())  # (width_out,)
 
     def forward(self, hidden: Tensor) -> Tensor:
         base = self.direction.base
         directed: Tensor = self.direction(hidden)
         linear = directed if base.bias is None else directed - base.bias
-        return directed + (self._ratio() - 1) * linear  # a ratio of 1 adds nothing, not even rounding
+        return directed + ((self._ratio() - 1) * linear).to(directed.dtype)  # a ratio of 1 adds nothing, not even rounding
 
     def merged(self) -> nn.Linear:
         """A plain linear map that does the same, with weights of its own; this one stays as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,40 +13,65 @@ from serval.adapters.choice import shares_of
 
 
 class TypedLinear(nn.Module):
-    """W x + Σₑ gₑ · (alpha / rank) · Bₑ Aₑ x: (…, width_in) → (…, width_out), W frozen, Aₑ and Bₑ learned.
+    """W x + Σₑ gₑ · (alphaₑ / rankₑ) · Bₑ Aₑ drop(x): (…, width_in) → (…, width_out), W frozen, Aₑ and Bₑ learned.
 
-    One branch is LoRA (Hu et al. 2022, section 4.1). With several, g comes from
+    ``rank`` is a whole number for one branch, or one for each branch; ``alpha`` is alike, or one number for all, and where it
+    is not given every alpha is its rank. One branch is LoRA (Hu et al. 2022, section 4.1). With several, g comes from
 
     - **given ids**: ``forward(x, ids)``, one whole number for each token (its modality, task or sample's kind; -1 for the bare
-      frozen map): Arcana's MM-LoRA, PILL's modality adapters, the multiway layers of VLMo and BEiT-3;
+      frozen map): Arcana's MM-LoRA (a rank for each modality), GeoPixel's partial LoRA (images' tokens alone), PILL's
+      modality adapters, the multiway layers of VLMo and BEiT-3; ``ByModality`` reads the ids from the sequence;
     - **given shares**: ``forward(x, shares)``, a float for each branch: TextHarmony's Slide-LoRA, whose third branch is shared;
     - **a learned gate** (``gated=True``): softmax of a linear map of the token over the branches: mixtures of LoRAs.
 
     A starts as a linear layer does and every B at zero, so at first the result is the frozen map's, bit for bit. ``merge``
-    folds one branch into W and ``unmerge`` takes it out again, bit for bit; save only what is not merged.
+    folds one branch into W and ``unmerge`` takes it out again, bit for bit; save only what is not merged. ``dtype`` is that of
+    what is learned, W's own unless given: float32 branches learn well beside a W of bfloat16, and their sum is rounded to W's.
 
-    Raises ``ValueError`` for a rank or a number of branches below 1.
+    Raises ``ValueError`` for no branches, a rank below 1, or a number of alphas that is not that of the branches.
     """
 
     def __init__(
-        self, base: nn.Linear, *, rank: int, alpha: float | None = None, branches: int = 1, gated: bool = False
+        self,
+        base: nn.Linear,
+        *,
+        rank: int | Sequence[int],
+        alpha: float | Sequence[float] | None = None,
+        gated: bool = False,
+        dropout: float = 0.0,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if rank < 1 or branches < 1:
-            raise ValueError(f"There are no {branches} branches of rank {rank}.")
+        self.ranks = (rank,) if isinstance(rank, int) else tuple(rank)
+        if alpha is None:
+            alpha = self.ranks
+        self.alphas = (float(alpha),) * len(self.ranks) if isinstance(alpha, (int, float)) else tuple(map(float, alpha))
+        if min(self.ranks, default=0) < 1 or len(self.alphas) != len(self.ranks):
+            raise ValueError(
+                f"Branches of ranks {self.ranks} and alphas {self.alphas}: each branch has one, of rank 1 or more."
+            )
         self.base = base.requires_grad_(False)
-        self.scale = (rank if alpha is None else alpha) / rank
-        weight = base.weight
-        self.down = nn.Parameter(weight.new_empty(branches, rank, base.in_features))
-        self.up = nn.Parameter(weight.new_zeros(branches, base.out_features, rank))
-        for branch in self.down:
-            nn.init.kaiming_uniform_(branch, a=math.sqrt(5))
-        self.gate = nn.Linear(base.in_features, branches, bias=False).to(weight) if gated else None
+        learned = torch.empty(0, device=base.weight.device, dtype=dtype or base.weight.dtype)
+        # all branches as one pair of matrices, their ranks side by side
+        self.down = nn.Parameter(learned.new_empty(sum(self.ranks), base.in_features))
+        self.up = nn.Parameter(learned.new_zeros(base.out_features, sum(self.ranks)))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # it looks at width_in alone, so branches start as if apart
+        self.gate = nn.Linear(base.in_features, len(self.ranks), bias=False).to(learned) if gated else None
+        self.dropout = nn.Dropout(dropout)
         self._unmerged: Tensor | None = None
 
     @property
     def branches(self) -> int:
-        return self.down.shape[0]
+        return len(self.ranks)
+
+    @property
+    def merged(self) -> bool:
+        """The frozen map holds a branch."""
+        return self._unmerged is not None
+
+    def scale(self, branch: int) -> float:
+        """What the branch's product is multiplied by."""
+        return self.alphas[branch] / self.ranks[branch]
 
     def forward(self, hidden: Tensor, choice: Tensor | None = None) -> Tensor:
         """``choice`` is ids, whole numbers from -1 to branches - 1, of a shape that expands to that of ``hidden`` without its
@@ -55,19 +81,23 @@ class TypedLinear(nn.Module):
         a branch is merged.
         """
         frozen: Tensor = self.base(hidden)
-        if self._unmerged is not None:
+        if self.merged:
             if choice is not None or self.gate is not None:
                 raise ValueError("A branch is merged into the frozen map: every token takes it, and there is no choice.")
             return frozen
-        return frozen + self.scale * self._branches(hidden, self._shares(hidden, choice))
+        hidden = hidden.to(self.down.dtype)
+        inner = functional.linear(self.dropout(hidden), self.down) * self._weights(hidden, choice)
+        return frozen + functional.linear(inner, self.up).to(frozen.dtype)
 
     def update(self, branch: int = 0) -> Tensor:
         """(width_out, width_in): what the branch adds to the frozen weight."""
-        return self.scale * self.up[branch] @ self.down[branch]
+        start = sum(self.ranks[:branch])
+        part = slice(start, start + self.ranks[branch])
+        return self.scale(branch) * (self.up[:, part] @ self.down[part])
 
     def merge(self, branch: int = 0) -> None:
         """From now on the frozen map holds this branch, and runs alone. Raises ``ValueError`` while a branch is merged."""
-        if self._unmerged is not None:
+        if self.merged:
             raise ValueError("A branch is merged already; unmerge it first.")
         self._unmerged = self.base.weight.detach().clone()
         with torch.no_grad():
@@ -81,18 +111,15 @@ class TypedLinear(nn.Module):
             self.base.weight.copy_(self._unmerged)
         self._unmerged = None
 
-    def _shares(self, hidden: Tensor, choice: Tensor | None) -> Tensor | None:
-        """(…, branches): how much each token takes of each branch; None for all of the only one."""
+    def _weights(self, hidden: Tensor, choice: Tensor | None) -> Tensor | float:
+        """How much of each rank a token takes, scales included: a number, or (…, ranks of all branches)."""
         if self.gate is not None:
             if choice is not None:
                 raise ValueError("Branches are chosen by the caller or by the learned gate, not by both.")
-            return self.gate(hidden).softmax(-1)
-        return shares_of(choice, self.branches, hidden.dtype)
-
-    def _branches(self, hidden: Tensor, shares: Tensor | None) -> Tensor:
-        """All branches as one pair of matrices: their ranks side by side, each rank weighed by its branch's share."""
-        branches, rank, _ = self.down.shape
-        inner = functional.linear(hidden, self.down.flatten(0, 1))  # (…, branches · rank)
-        if shares is not None:
-            inner = inner * shares.repeat_interleave(rank, dim=-1)
-        return functional.linear(inner, self.up.transpose(0, 1).reshape(-1, branches * rank))
+            shares: Tensor | None = self.gate(hidden).softmax(-1)
+        else:
+            shares = shares_of(choice, self.branches, hidden.dtype)
+        if shares is None:
+            return self.scale(0)
+        each = [shares[..., e : e + 1] * self.scale(e) for e in range(self.branches)]
+        return torch.cat([share.expand(*share.shape[:-1], rank) for share, rank in zip(each, self.ranks, strict=True)], dim=-1)

@@ -7,6 +7,7 @@ product adds its terms: one bit of difference would be the part's own.
 import importlib
 import pkgutil
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 
 import serval.adapters
 from serval.adapters.adapter_bank import AdapterBank
+from serval.adapters.by_modality import ByModality
 from serval.adapters.decomposed_linear import DecomposedLinear
 from serval.adapters.expert_feed_forward import ExpertFeedForward
 from serval.adapters.modulate import Modulate
 from serval.adapters.typed_linear import TypedLinear
+from serval.adapters.typed_module import TypedModule
+from serval.conversation.sequence import Modality, MultimodalSequence
 
 BATCH, LENGTH, WIDTH, CONDITION = 3, 7, 8, 5
 TOKENS = torch.tensor([[0, 1, 2, 0, 2, 1, 0]])
@@ -25,6 +29,16 @@ SAMPLES = torch.tensor([[2], [0], [1]])
 SHARES = torch.tensor([0.5, 0.0, 2.0])
 BY_SAMPLE = torch.linspace(-1, 1, BATCH * CONDITION).view(BATCH, CONDITION)
 BY_TOKEN = torch.linspace(-1, 1, BATCH * LENGTH * CONDITION).view(BATCH, LENGTH, CONDITION)
+SEQUENCE = MultimodalSequence(
+    torch.zeros(BATCH, LENGTH, WIDTH),
+    TOKENS.expand(BATCH, LENGTH).contiguous(),
+    torch.zeros(BATCH, LENGTH, dtype=torch.long),
+    torch.zeros(BATCH, LENGTH, dtype=torch.float64),
+    torch.zeros(BATCH, LENGTH),
+    torch.zeros(BATCH, LENGTH, dtype=torch.long),
+    torch.ones(BATCH, LENGTH, dtype=torch.bool),
+)
+BRANCHES = {Modality.IMAGE: 1, Modality.VIDEO: 0}
 
 
 def quarters(*shape: int) -> Tensor:
@@ -47,13 +61,17 @@ def feed_forward() -> nn.Module:
     return layer
 
 
-Case = tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Module], dict[str, Tensor]]
+def copies(base: nn.Module) -> nn.Module:
+    return TypedModule([base, deepcopy(base), deepcopy(base)])
+
+
+Case = tuple[Callable[[], nn.Module], Callable[[nn.Module], nn.Module], dict[str, Tensor | MultimodalSequence]]
 CASES: dict[str, Case] = {
     "lora": (linear, lambda base: TypedLinear(base, rank=2), {}),
-    "typed linear, ids by token": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": TOKENS}),
-    "typed linear, ids by sample": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SAMPLES}),
-    "typed linear, shares": (linear, lambda base: TypedLinear(base, rank=2, branches=3), {"choice": SHARES}),
-    "typed linear, gate": (linear, lambda base: TypedLinear(base, rank=2, branches=3, gated=True), {}),
+    "typed linear, ids by token": (linear, lambda base: TypedLinear(base, rank=(2, 2, 2)), {"choice": TOKENS}),
+    "typed linear, ids by sample": (linear, lambda base: TypedLinear(base, rank=(2, 2, 2)), {"choice": SAMPLES}),
+    "typed linear, shares": (linear, lambda base: TypedLinear(base, rank=(2, 2, 2)), {"choice": SHARES}),
+    "typed linear, gate": (linear, lambda base: TypedLinear(base, rank=(2, 2, 2), gated=True), {}),
     "dora": (linear, lambda base: DecomposedLinear(base, rank=2), {}),
     "adapter": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=1), {}),
     "adapter bank, ids": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": TOKENS}),
@@ -67,7 +85,20 @@ CASES: dict[str, Case] = {
     "experts, two choices": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4), {}),
     "experts, all": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4, top_k=4), {}),
     "experts, room for all": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4, capacity=4.0), {}),
-    "experts, ids": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=3, top_k=None), {"ids": TOKENS}),
+    "experts that choose, room for all": (
+        feed_forward,
+        lambda base: ExpertFeedForward(base, WIDTH, experts=3, top_k=None, capacity=3.0),
+        {},
+    ),
+    "experts, in a decoder": (feed_forward, lambda base: ExpertFeedForward(base, WIDTH, experts=4), {"sequence": SEQUENCE}),
+    "linear map by type": (linear, copies, {"ids": TOKENS}),
+    "feed-forward by type": (feed_forward, copies, {"ids": SAMPLES}),
+    "lora by modality": (
+        linear,
+        lambda base: ByModality(TypedLinear(base, rank=(3, 1)), BRANCHES, otherwise=-1),
+        {"sequence": SEQUENCE},
+    ),
+    "feed-forward by modality": (feed_forward, lambda base: ByModality(copies(base), BRANCHES), {"sequence": SEQUENCE}),
     "scale and shift": (nn.Identity, lambda _: Modulate(WIDTH, CONDITION), {"condition": BY_SAMPLE}),
     "scale, shift and gate": (
         nn.Identity,
