@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from serval.conversation.chat import ChatML, Message
+from serval.conversation.chat import ChatML
+from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.kept_session import ForkableSession, KeptSession
 from serval.refusal import Refusal
@@ -13,7 +14,7 @@ from serval.weights import locate, model_id
 
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
-    from serval.language.generate import Sampling
+    from serval.language.generation.sampling import Sampling
     from serval.language.int4 import Int4Decoder
 
 Numbers = Literal["int4", "bfloat16", "float32"]
@@ -93,8 +94,8 @@ class ChatModel:
         Raises:
             Refusal: the messages and the reply are longer than the model's context, or its numbers are not finite.
         """
-        from serval.language.generate import generate
-        from serval.language.stop_text import StopText
+        from serval.language.generation.generate import generate
+        from serval.language.generation.stop_text import StopText
 
         prompt = self._template.encode(self._tokenizer, messages)
         capacity, cuts = len(prompt) + max_tokens, self._cuts(prompt)
@@ -148,12 +149,12 @@ class ChatModel:
             from serval.language.int4 import Int4Session
 
             return Int4Session(self._int4, capacity)
-        from serval.language.generate import DecoderSession
+        from serval.language.generation.session import DecoderSession
 
         return DecoderSession(self._decoder, capacity)
 
     def _check_length(self, tokens: int) -> None:
-        limit = self._decoder.config.max_position_embeddings
+        limit = self._decoder.config.max_position
         if tokens > limit:
             raise Refusal(
                 "the conversation", f"with its reply it is {tokens} tokens long, and {limit} is the limit", "shorten it"

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serval.conversation.chat import ChatML, Message
+from serval.conversation.chat import ChatML
+from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.chat_model import ChatModel
-from serval.language.generate import Sampling
-from serval.language.stop_text import StopText
+from serval.language.generation.sampling import Sampling
+from serval.language.generation.stop_text import StopText
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
 
-CAPITAL = [Message("user", "What is the capital of France?")]
+CAPITAL = [Message.of("user", "What is the capital of France?")]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_four_bits_are_for_the_cpu():
 
 
 def test_more_than_the_context_is_refused_before_anything_is_read(model):
-    long = [Message("user", "word " * 9000)]
+    long = [Message.of("user", "word " * 9000)]
     with pytest.raises(Refusal, match="8192 is the limit"):
         model.reply(long)
     with pytest.raises(Refusal, match="8192 is the limit"):

@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serval.conversation.chat import ChatML, Message
+from serval.conversation.chat import ChatML
+from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.chat_model import ChatModel
-from serval.language.generate import DecoderSession, generate
+from serval.language.generation.generate import generate
+from serval.language.generation.session import DecoderSession
 from serval.language.int4 import Int4Decoder, Int4Session
 from serval.language.kept_session import KeptSession
 from serval.language.load import load_decoder
@@ -130,9 +132,9 @@ def test_more_tokens_at_once_say_what_one_by_one_says(int4, ids, new):
 
 def conversations() -> list[list[Message]]:
     said = ["A car stopped at 9:15.", "I see two dogs by the gate.", "There are 3 people."]
-    alike = [[Message("system", SYSTEM), Message("user", text)] for text in said]
-    longer = [*alike[0], Message("assistant", f"At 9:15, {SYSTEM}"), Message("user", said[1])]
-    return [*alike, longer, [Message("user", said[2])], alike[0], longer]
+    alike = [[Message.of("system", SYSTEM), Message.of("user", text)] for text in said]
+    longer = [*alike[0], Message.of("assistant", f"At 9:15, {SYSTEM}"), Message.of("user", said[1])]
+    return [*alike, longer, [Message.of("user", said[2])], alike[0], longer]
 
 
 def test_in_float32_replies_are_those_of_one_pass(smollm2):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from serval.conversation.tokenizer import Tokenizer
+
 
 class StopText:
     """Takes text piece by piece. Once `stopped`, nothing more is given on."""
@@ -30,6 +32,25 @@ class StopText:
         """What was held back and is no stop text after all, since nothing more comes."""
         text, self._held = self._held, ""
         return text
+
+
+class ReplyText:
+    """The text of tokens as they come, whole characters only, and cut at stop texts wherever tokens divide them."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
+        self._words, self._until = tokenizer.stream(), StopText(stops)
+
+    @property
+    def stopped(self) -> bool:
+        return self._until.stopped
+
+    def add(self, token: int) -> str:
+        """What may be said now."""
+        return self._until.add(self._words.add(token))
+
+    def end(self) -> str:
+        """What was held back, since nothing more comes; half a character is left out."""
+        return self._until.end()
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -1,0 +1,89 @@
+"""What generation talks to: one conversation, or several in one batch, that remember what they have read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from serval.language.decoder import Decoder
+
+
+class Session(Protocol):
+    """One conversation with a model. It may have ``room``, as a `BatchSession` has; then what does not fit is not begun."""
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Read more tokens, at least one; the logits (vocabulary,) of the one that follows them."""
+        ...
+
+
+class BatchSession(Protocol):
+    """Several conversations with a model, one in each row.
+
+    Attributes:
+        room: how many more tokens, padding left out, each row can hold; None where it is not known.
+    """
+
+    @property
+    def room(self) -> int | None: ...
+
+    def read(self, ids: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Read more tokens; the logits (batch, vocabulary) of what follows each row's last valid one.
+
+        Args:
+            ids: (batch, new) int64.
+            valid: (batch, new) bool, False at padding; by default nothing is. Logits of rows without a valid token are of no
+                meaning.
+        """
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with ``rows`` (any,) int64 in that order; one may be taken several times."""
+        ...
+
+
+class DecoderSession:
+    """A conversation with a `Decoder`, of at most ``capacity`` tokens."""
+
+    def __init__(self, decoder: Decoder, capacity: int) -> None:
+        self._decoder, self._cache = decoder, decoder.new_cache(capacity)
+
+    @property
+    def room(self) -> int:
+        return self._cache.capacity - self._cache.length
+
+    def fork(self, length: int, capacity: int) -> DecoderSession:
+        """Another conversation, of at most ``capacity`` tokens, that has read the first ``length`` tokens of this one."""
+        other = DecoderSession(self._decoder, capacity)
+        with torch.inference_mode():
+            other._cache = self._cache.fork(length, capacity)
+        return other
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        with torch.inference_mode():
+            return self._decoder(torch.tensor([ids], device=self._decoder.device), self._cache, last=True)[0, 0]
+
+
+class DecoderBatch:
+    """``rows`` conversations with a `Decoder`, each as long as the model's context."""
+
+    def __init__(self, decoder: Decoder, rows: int) -> None:
+        self._decoder, self._context = decoder, decoder.config.max_position
+        self._cache = decoder.new_cache(2 * self._context, rows)  # a long prompt's padding stands before a long reply
+
+    @property
+    def room(self) -> int:
+        return self._context - int(self._cache.counts.max())
+
+    def read(self, ids: Tensor, valid: Tensor | None = None) -> Tensor:
+        device = self._decoder.device
+        with torch.inference_mode():
+            valid = None if valid is None else valid.to(device)
+            return self._decoder(ids.to(device), self._cache, valid=valid, last=True)[:, 0]
+
+    def select(self, rows: Tensor) -> None:
+        with torch.inference_mode():
+            self._cache.select(rows.to(self._decoder.device))

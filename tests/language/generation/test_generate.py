@@ -1,0 +1,186 @@
+"""Tokens come as asked: the likeliest or drawn by seed, up to a stop, a number, or a word from outside."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from serval.language.generation.constraint import Constraint, ConstraintVocabulary
+from serval.language.generation.generate import PIECE, End, Request, Step, generate, generate_batch, stream
+from serval.language.generation.sampling import Sampling
+from serval.language.generation.session import DecoderSession
+from serval.refusal import Refusal
+
+from .conftest import Reference, Scripted
+
+
+def test_greedy_is_transformers_greedy(tiny):
+    ids = [5, 17, 3]
+    expected = tiny.reference.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None)
+    assert list(generate(DecoderSession(tiny.decoder, 50), ids, stops=(), most=20)) == expected[0, 3:].tolist()
+
+
+def test_it_stops_at_a_stop_and_does_not_give_it():
+    session = Scripted([0, 1, 0], [1, 0, 0], [0, 0, 1])
+    assert list(generate(session, [7, 8], stops={2}, most=9)) == [1, 0]
+    assert session.heard == [[7, 8], [1], [0]]
+
+
+def test_it_gives_no_more_than_asked():
+    session = Scripted([0, 1])
+    assert list(generate(session, [3], stops=(), most=4)) == [1] * 4
+    assert len(session.heard) == 4  # the last token is not read in vain
+    assert list(generate(session, [3], stops=(), most=0)) == []
+
+
+@pytest.mark.parametrize("polls", range(9))
+def test_it_ends_as_soon_as_it_is_cancelled(polls):
+    asked = iter([False] * polls + [True] * 9)
+    session = Scripted([0, 1])
+    assert len(list(generate(session, [3], stops=(), most=100, cancelled=lambda: next(asked)))) == polls // 2
+
+
+def test_a_long_prompt_is_read_in_pieces_and_can_be_cancelled_between_them():
+    session, prompt = Scripted([0, 1]), list(range(2 * PIECE + 5))
+    assert list(generate(session, prompt, stops=(), most=1)) == [1]
+    assert session.heard == [prompt[:PIECE], prompt[PIECE : 2 * PIECE], prompt[2 * PIECE :]]
+    session = Scripted([0, 1])
+    events = list(stream(session, Request(prompt, 5), cancelled=lambda: len(session.heard) == 2))
+    assert events == [End(0, "cancelled")] and len(session.heard) == 2
+
+
+def test_pieces_of_a_prompt_say_what_one_reading_says(tiny, monkeypatch):
+    monkeypatch.setattr("serval.language.generation.generate.PIECE", 7)
+    ids = torch.randint(0, 97, (30,), generator=torch.Generator().manual_seed(5)).tolist()
+    expected = tiny.reference.generate(torch.tensor([ids]), max_new_tokens=9, do_sample=False, eos_token_id=None)
+    assert list(generate(DecoderSession(tiny.decoder, 40), ids, stops=(), most=9)) == expected[0, 30:].tolist()
+
+
+def test_the_same_seed_draws_the_same_and_others_draw_others(tiny):
+    def drawn(seed):
+        sampling = Sampling(temperature=1.0, seed=seed)
+        return list(generate(DecoderSession(tiny.decoder, 40), [1], stops=(), most=20, sampling=sampling))
+
+    assert drawn(4) == drawn(4)
+    assert len({tuple(drawn(seed)) for seed in range(4)}) == 4
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_end_it(bad):
+    given = generate(Scripted([0.0, 1.0], [0.0, bad]), [0], stops=(), most=9)
+    assert next(given) == 1
+    with pytest.raises(Refusal, match="finite"):
+        next(given)
+
+
+def test_what_a_session_cannot_hold_is_not_begun(tiny):
+    session = DecoderSession(tiny.decoder, 6)
+    with pytest.raises(Refusal, match="12 tokens long, and 6 is the limit"):
+        next(generate(session, [1, 2, 3], stops=(), most=9))
+    assert session.room == 6
+    assert len(list(generate(session, [1, 2, 3], stops=(), most=3))) == 3
+
+
+def test_mistakes_are_told():
+    with pytest.raises(ValueError, match="prompt"):
+        next(generate(Scripted([0.0]), [], stops=(), most=1))
+    with pytest.raises(ValueError, match="tokenizer"):
+        next(stream(Scripted([0.0]), Request([1], 1, stop_texts=["."])))
+
+
+def test_logprobs_are_the_models_own(words):
+    logits = [0.5, 2.0, -1.0, 1.0] + [-9.0] * (words.vocabulary_size - 4)
+    own = torch.tensor(logits).log_softmax(-1)
+    only = Constraint.regex(re.escape(words.decode([3])) + "+", ConstraintVocabulary(words))
+    sampling = Sampling(temperature=0.5, top_k=1, repetition_penalty=1.5)
+    request = Request([0], 2, sampling=sampling, constraint=only, logprobs=2)
+    first, second, end = stream(Scripted(logits), request)
+    for step in (first, second):
+        assert step.token == 3 and step.logprob == pytest.approx(own[3].item())
+        assert [token for token, _ in step.top] == [1, 3]
+        assert [logprob for _, logprob in step.top] == pytest.approx([own[1].item(), own[3].item()])
+    assert end == End(0, "length")
+    plain, bare = (next(stream(Scripted(logits), Request([0], 1, logprobs=asked))) for asked in (None, 0))
+    assert plain.logprob is None and bare.logprob == pytest.approx(own[1].item()) and plain.top == bare.top == ()
+
+
+def test_the_penalty_counts_what_was_read_before(tiny):
+    logits, penalty = [1.0, 0.9, 0.8], Sampling(repetition_penalty=2.0)
+    assert list(generate(Scripted(logits), [2], stops=(), most=3, sampling=penalty)) == [0, 1, 0]
+    assert list(generate(Scripted(logits), [2], stops=(), most=3, sampling=penalty, before=[0])) == [1, 0, 0]
+
+
+def spoken(words, text):
+    """One-hot logits that say ``text`` byte by byte, then begin it anew."""
+    return [torch.nn.functional.one_hot(torch.tensor(token), words.vocabulary_size).tolist() for token in words.encode(text)]
+
+
+def test_text_comes_in_whole_characters_and_is_cut_at_stop_texts(words):
+    request = Request([0], 40, stop_texts=["END", "xyz"])
+    *steps, end = stream(Scripted(*spoken(words, "añ€ E EN ENDE")), request, tokenizer=words)
+    assert "".join(step.text for step in steps) == "añ€ E EN " and end == End(0, "stop")
+    assert [step.text for step in steps[:7]] == ["a", "", "ñ", "", "", "€", " "]
+    assert steps[-1].text == "" and len(steps) == len("añ€ E EN END".encode())
+
+
+def test_what_was_held_back_is_told_at_the_end_but_never_half_a_character(words):
+    *steps, end = stream(Scripted(*spoken(words, "an EN€")), Request([0], 6, stop_texts=["END"]), tokenizer=words)
+    assert "".join(step.text for step in steps) == "an " and end == End(0, "length", "EN")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_batch_is_transformers_batch_with_left_padding(tiny, rows):
+    prompts = [
+        torch.randint(3, 97, (length,), generator=torch.Generator().manual_seed(length)).tolist() for length in range(1, 9)
+    ]
+    prompts = prompts[:rows]
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    settings = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": 61, "pad_token_id": 0}
+    expected = tiny.reference.generate(ids, attention_mask=mask, **settings)[:, longest:].tolist()
+    requests = [Request(prompt, 12, stops={61}) for prompt in prompts]
+    tokens, ends = collected(generate_batch(Reference(tiny.reference, rows), requests))
+    for row in range(rows):
+        assert tokens[row] == expected[row][: len(tokens[row])]
+        assert ends[row].reason == ("stop" if 61 in expected[row] else "length")
+        assert len(tokens[row]) == (expected[row].index(61) if 61 in expected[row] else 12)
+
+
+def collected(events):
+    tokens, ends = {}, {}
+    for event in events:
+        assert event.row not in ends  # nothing comes after an end
+        if isinstance(event, Step):
+            tokens.setdefault(event.row, []).append(event.token)
+        else:
+            ends[event.row] = event
+    return tokens, ends
+
+
+def varied(words):
+    """Eight requests of different lengths and all kinds."""
+    vocabulary = ConstraintVocabulary(words)
+    settings = [
+        Sampling(),
+        Sampling(temperature=1.0, seed=1),
+        Sampling(temperature=0.7, top_k=20, seed=2),
+        Sampling(temperature=1.3, top_p=0.9, seed=3),
+        Sampling(temperature=1.0, min_p=0.05, repetition_penalty=1.3, seed=4),
+        Sampling(repetition_penalty=1.2),
+        Sampling(temperature=2.0, top_k=50, top_p=0.8, min_p=0.01, seed=5),
+        Sampling(temperature=1.0, seed=6),
+    ]
+    constraint = Constraint.regex("[a-f]{3,9}", vocabulary)
+    return [
+        Request(
+            list(range(5, 6 + 3 * row)),
+            4 + 2 * row,
+            stops={words.special("<|end|>")},
+            sampling=each,
+            constraint=constraint if row % 3 == 1 else None,
+            logprobs=2,
+        )
+        for row, each in enumerate(settings)
+    ]
