@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from serval.conversation.messages import Media, MediaKind, Message, media_of
 from serval.conversation.segments import MediaSegment, TextSegment, from_segments
 from serval.conversation.sequence import Modality, MultimodalSequence
 from serval.conversation.template import ChatTemplate, Piece
-from serval.conversation.tokenizer import Tokenizer
+from serval.conversation.tokenizer import Before, SpecialToken, Tokenizer
 from serval.refusal import Refusal
 
 _MODALITY: dict[MediaKind, Modality] = {"image": Modality.IMAGE, "video": Modality.VIDEO, "audio": Modality.AUDIO}
@@ -26,12 +29,13 @@ class Encoded:
     Attributes:
         features: (count, width) embeddings.
         time: (count,) seconds on the stream's clock; None for all at the part's own time.
-        step: how far positions move with each (`MediaSegment`).
+        step, positions: where its tokens stand (`MediaSegment`).
     """
 
     features: Tensor
     time: Tensor | None = None
     step: float = 1.0
+    positions: Tensor | None = None
 
 
 def build_sequence(
@@ -45,8 +49,10 @@ def build_sequence(
     tools: Sequence[Mapping[str, Any]] = (),
     learn: bool = False,
     media_labels: bool = False,
+    questions: bool = False,
+    device: torch.device | str | None = None,
 ) -> MultimodalSequence:
-    """A conversation as a batch of one: (1, length, …). A token's ``source`` is the number of its medium, from 0.
+    """A conversation as a batch of one: (1, length, …). A media token's ``source`` is the number of its medium, from 0.
 
     Args:
         media: features of every media part; parts that are equal share them.
@@ -54,6 +60,8 @@ def build_sequence(
         reply: end where the assistant's words begin.
         learn: set ``labels`` to what the assistant says; see `encode_pieces`.
         media_labels: let media tokens name the text that follows them.
+        questions: text belongs to the medium before it in its turn; see `encode_pieces`.
+        device: where ``embed`` wants its ids.
 
     Raises:
         Refusal: a part was not encoded, or the template is wrong, hostile or has no place for a part.
@@ -62,72 +70,128 @@ def build_sequence(
     for number, part in enumerate(parts, 1):
         if part not in media:
             raise Refusal(f"{part.kind} {number} of the conversation", "it was not encoded", "encode every media part")
+    pieces = template.render(messages, reply=reply, tools=tools)
     segments: list[TextSegment | MediaSegment] = []
-    for each in encode_pieces(template.render(messages, reply=reply, tools=tools), tokenizer, learn=learn):
+    for each in encode_pieces(pieces, tokenizer, learn=learn, questions=questions):
         if isinstance(each, TextSegment):
             segments.append(each)
         else:
             part, found = parts[each], media[parts[each]]
             time = part.time if found.time is None else found.time
-            segments.append(MediaSegment(found.features, _MODALITY[part.kind], each, time, found.step))
-    return from_segments(segments, embed, media_labels=media_labels)
+            segments.append(MediaSegment(found.features, _MODALITY[part.kind], each, time, found.step, found.positions))
+    return from_segments(segments, embed, media_labels=media_labels, device=device)
 
 
-def encode_pieces(pieces: Sequence[Piece], tokenizer: Tokenizer, *, learn: bool = False) -> list[TextSegment | int]:
+class _Kind(NamedTuple):
+    """What neighbouring tokens share."""
+
+    learn: bool = False
+    time: float | None = None
+    source: int = -1
+
+
+class _Stretch(NamedTuple):
+    """Text, a special token, or the number of a medium with the token that stood for it, if one did."""
+
+    content: str | int | None
+    kind: _Kind
+    token: SpecialToken | None = None
+
+
+def encode_pieces(
+    pieces: Sequence[Piece], tokenizer: Tokenizer, *, learn: bool = False, questions: bool = False
+) -> list[TextSegment | int]:
     """Token ids of a rendered conversation, and the numbers of media where they go.
 
     Special tokens are found in what the template wrote and nowhere else. What stands between two of them is encoded in
     one go, as it is when a model is tuned: the ids of ordinary conversations are those of the usual libraries. With
     ``learn`` the assistant's words begin with a token of their own, as they do when it replies, and the special token
     that ends them is learned too. Parts with a time of their own begin with a token of their own as well.
+
+    With ``questions`` all that follows a medium has its number as ``source``, up to the next medium or the next message's
+    words: a question, the end of its turn and the beginning of the reply, never what the assistant says (AKI,
+    arXiv:2503.02597, whose mask opens as much). A question before its picture belongs to none.
     """
-    made: list[TextSegment | int] = []
+    made: list[tuple[_Kind | int, list[int]]] = []
     run: list[str] = []
-    key: tuple[bool, float | None] = (False, None)
+    kind = _Kind()
+    before: Before = "nothing"
 
     def flush() -> None:
-        if ids := tokenizer.encode("".join(run)):
-            made.append(TextSegment(ids, *key))
+        nonlocal before
+        if text := "".join(run):
+            made.append((kind, tokenizer.encode(text, before)))
+            before = "text"
         run.clear()
 
-    for content, learned, time in _stretches(pieces, tokenizer.special_tokens):
-        if isinstance(content, str):
-            if (learned and learn, time) != key:
-                flush()
-                key = (learned and learn, time)
-            run.append(content)
-        else:
+    for content, its, token in _trimmed(_stretches(pieces, tokenizer, learn, questions)):
+        if not isinstance(content, str) or its != kind:
             flush()
-            made.append(TextSegment([content.id], learned and learn) if isinstance(content, _Special) else content)
+        kind = its
+        if isinstance(content, str):
+            run.append(content)
+            continue
+        before = "special"
+        if content is not None:
+            made.append((content, []))
+        elif token is not None:
+            made.append((its, [token.id]))
     flush()
+    joined: list[TextSegment | int] = []
+    for key, group in groupby(made, key=itemgetter(0)):
+        ids = [id_ for _, some in group for id_ in some]
+        if isinstance(key, int):
+            joined.append(key)
+        elif ids:
+            joined.append(TextSegment(ids, *key))
+    return joined
+
+
+def _stretches(pieces: Sequence[Piece], tokenizer: Tokenizer, learn: bool, questions: bool) -> Iterator[_Stretch]:
+    told = any(piece.learn and piece.kind == "template" for piece in pieces)  # the template itself says what is learned
+    ends = False  # the assistant's words were the last thing
+    turn = source = -1  # of the medium that the text belongs to
+    for piece in pieces:
+        if piece.learn or (piece.kind == "text" and piece.message not in (-1, turn)):
+            source = -1
+        if piece.kind == "media":
+            turn, source = piece.message, piece.medium if questions else -1
+            token = next(tokenizer.cut(piece.text), None)
+            yield _Stretch(piece.medium, _Kind(), token if isinstance(token, SpecialToken) else None)
+            ends = False
+        elif piece.kind == "text":
+            yield _Stretch(piece.text, _Kind(learn and piece.learn, piece.time, source))
+            ends = piece.learn and not told
+        else:
+            for each in tokenizer.cut(piece.text):
+                if isinstance(each, SpecialToken):
+                    yield _Stretch(None, _Kind(learn and (piece.learn or ends), None, source), each)
+                    ends = False
+                else:
+                    yield _Stretch(each, _Kind(learn and piece.learn, None, source))
+                    ends = ends and each.isspace()
+
+
+def _trimmed(stretches: Iterable[_Stretch]) -> list[_Stretch]:
+    """White space beside a special token may belong to it, whoever wrote it."""
+    made = list(stretches)
+    for place, stretch in enumerate(made):
+        if stretch.token is not None and stretch.token.strips_left:
+            _trim(made, range(place - 1, -1, -1), _SPACE_AFTER)
+        if stretch.token is not None and stretch.token.strips_right:
+            _trim(made, range(place + 1, len(made)), _SPACE_BEFORE)
     return made
 
 
-@dataclass(frozen=True)
-class _Special:
-    id: int
+def _trim(stretches: list[_Stretch], places: Iterable[int], space: re.Pattern[str]) -> None:
+    for place in places:
+        content = stretches[place].content
+        if not isinstance(content, str):
+            return
+        stretches[place] = stretches[place]._replace(content=space.sub("", content))
+        if stretches[place].content:
+            return
 
 
-def _stretches(
-    pieces: Sequence[Piece], special: Mapping[str, int]
-) -> Iterator[tuple[str | int | _Special, bool, float | None]]:
-    """Text, the number of a medium, or a special token; whether it is to be learned; its time."""
-    names = "|".join(re.escape(name) for name in sorted(special, key=len, reverse=True))
-    cut = re.compile(f"({names})" if names else r"(?!)()")
-    told = any(piece.learn and piece.kind == "template" for piece in pieces)  # the template itself says what is learned
-    ends = False  # the assistant's words were the last thing
-    for piece in pieces:
-        if piece.kind == "media":
-            yield piece.medium, False, None
-            ends = False
-        elif piece.kind == "text":
-            yield piece.text, piece.learn, piece.time
-            ends = piece.learn and not told
-        else:
-            for number, stretch in enumerate(cut.split(piece.text)):
-                if number % 2:
-                    yield _Special(special[stretch]), piece.learn or ends, None
-                    ends = False
-                elif stretch:
-                    yield stretch, piece.learn, None
-                    ends = ends and stretch.isspace()
+# What the tokenizers library takes for white space: Unicode's, so not the four separators that Python adds.
+_SPACE_BEFORE, _SPACE_AFTER = re.compile(r"\A[^\S\x1c-\x1f]+"), re.compile(r"[^\S\x1c-\x1f]+\Z")

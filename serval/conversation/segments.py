@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from serval.conversation.sequence import Modality, MultimodalSequence, expand_la
 
 @dataclass(frozen=True)
 class TextSegment:
-    """Token ids; ``learn`` if the model is to produce them, ``time`` in seconds if they were said at one."""
+    """Token ids; ``learn`` if the model is to produce them, ``time`` in seconds if they were said at one.
+
+    ``source`` is the medium that they belong to, as a question does to its picture; -1 for none.
+    """
 
     ids: Sequence[int]
     learn: bool = False
@@ -30,8 +34,11 @@ class MediaSegment:
         modality: what it is.
         source: its number in the sequence.
         time: seconds on the stream's clock: one for all, or (count,) one for each token.
-        step: how far the position moves with each token; below 1, long media take little of the context
-            (V2PE, Ge et al. 2024).
+        step: how far the position moves with each token, beginning with the first; what follows goes on at the whole
+            number after the last. Below 1, long media take little of the context (V2PE, Ge et al. 2024, arXiv:2412.09616:
+            256ths).
+        positions: (count,) or (count, axes) instead, from where text would go on: 0 is there. What follows goes on at the
+            whole number after the largest, on every axis (M-RoPE, Wang et al. 2024, arXiv:2409.12191: `grid_positions`).
     """
 
     features: Tensor
@@ -39,6 +46,18 @@ class MediaSegment:
     source: int
     time: float | Tensor | None = None
     step: float = 1.0
+    positions: Tensor | None = None
+
+
+def grid_positions(frames: int, height: int, width: int, interval: float = 1.0) -> Tensor:
+    """(frames * height * width, 3) positions of a grid of tokens, row by row: frame, row, column (Qwen2-VL).
+
+    Args:
+        interval: between two frames, rounded down at each (Qwen2.5-VL: positions a second, times seconds a frame).
+    """
+    time = torch.floor(torch.arange(frames, dtype=torch.float64) * interval)
+    axes = (time, torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64))
+    return torch.cartesian_prod(*axes)
 
 
 def from_segments(
@@ -47,30 +66,31 @@ def from_segments(
     *,
     start: float = 0.0,
     media_labels: bool = False,
+    device: torch.device | str | None = None,
 ) -> MultimodalSequence:
     """One after another as a batch of one: (1, length, …), all valid.
 
     Args:
         embed: (count,) int64 token ids → (count, width), called once with all text; media take its dtype and device.
-        start: position of the first token. A token's position is that of the one before it plus that one's step.
+        start: where text would begin. A text token's position is one after that of the token before it.
         media_labels: let media tokens name the text that follows them (`expand_labels`).
+        device: where `embed` wants its ids.
 
     Raises:
-        ValueError: features or times of a media segment have the wrong shape.
+        ValueError: features, times or positions of a media segment have the wrong shape.
     """
-    text = embed(
-        torch.tensor([id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids], dtype=torch.int64)
-    )
-    width, used = text.shape[1], 0
-    embeds, ids, learn, modality, source, time, step = [], [], [], [], [], [], []
+    all_ids = [id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids]
+    text = embed(torch.tensor(all_ids, dtype=torch.int64, device=device))
+    width, used, last = text.shape[1], 0, start - 1
+    embeds, ids, learn, modality, source, time, position = [], [], [], [], [], [], []
     for each in segments:
         if isinstance(each, TextSegment):
-            count, kind, speed = len(each.ids), Modality.TEXT, 1.0
+            count, kind = len(each.ids), Modality.TEXT
             embeds.append(text[used : used + count])
             ids.append(torch.tensor(each.ids, dtype=torch.int64))
             used += count
         else:
-            count, kind, speed = len(each.features), each.modality, each.step
+            count, kind = len(each.features), each.modality
             if each.features.shape != (count, width) or kind == Modality.TEXT:
                 raise ValueError(f"features: {tuple(each.features.shape)} of {kind.name}, expected media (count, {width})")
             embeds.append(each.features.to(text))
@@ -82,12 +102,31 @@ def from_segments(
         modality.append(torch.full((count,), int(kind)))
         source.append(torch.full((count,), each.source))
         time.append(when.expand(count))
-        step.append(torch.full((count,), speed, dtype=torch.float64))
+        position.append(last + 1 + _places(each, count))
+        if count:
+            last = float(position[-1].max()) if kind == Modality.TEXT else math.ceil(position[-1].max())
     if not embeds:
         raise ValueError("segments: none given, expected at least one")
-    steps, kinds = torch.cat(step), torch.cat(modality)
-    position = start + torch.cat([steps.new_zeros(1), torch.cumsum(steps, 0)[:-1]])[: len(steps)]
+    kinds, joined = torch.cat(modality), torch.cat(embeds)
     labels = expand_labels(torch.cat(ids), torch.cat(learn), kinds, media=media_labels)
-    rest = [kinds, torch.cat(source), torch.cat(time), position.float(), labels, torch.ones_like(kinds, dtype=torch.bool)]
-    joined = torch.cat(embeds)
+    rest = [kinds, torch.cat(source), torch.cat(time), _cat(position), labels, torch.ones_like(kinds, dtype=torch.bool)]
     return MultimodalSequence(joined[None], *(each[None].to(joined.device) for each in rest))
+
+
+def _places(segment: TextSegment | MediaSegment, count: int) -> Tensor:
+    """(count,) or (count, axes) float64, counted from where text would go on."""
+    if isinstance(segment, TextSegment) or segment.positions is None:
+        step = 1.0 if isinstance(segment, TextSegment) else segment.step
+        return torch.arange(1, count + 1, dtype=torch.float64) * step - 1
+    if segment.positions.ndim not in (1, 2) or len(segment.positions) != count:
+        raise ValueError(f"positions: {tuple(segment.positions.shape)}, expected ({count},) or ({count}, axes)")
+    return segment.positions.to("cpu", torch.float64)
+
+
+def _cat(positions: Sequence[Tensor]) -> Tensor:
+    """(length,), or (length, axes) if any has axes: the others stand at the same place on each."""
+    axes = {each.shape[1] for each in positions if each.ndim == 2}
+    if len(axes) > 1:
+        raise ValueError(f"positions: of {sorted(axes)} axes, expected the same number everywhere")
+    spread = [each[:, None].expand(-1, *axes) if axes and each.ndim == 1 else each for each in positions]
+    return torch.cat(spread).float()

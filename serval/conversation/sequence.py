@@ -32,7 +32,8 @@ class MultimodalSequence:
     Attributes:
         embeds: (batch, length, width) floats, the only field that follows a change of dtype and carries gradients.
         modality: (batch, length) int64, `Modality`.
-        source: (batch, length) int64, which media item, frame or turn; -1 for plain text.
+        source: (batch, length) int64, which media item, frame or turn a token is of; -1 for plain text. Text with a source
+            belongs to that medium, as a question does to its picture (AKI): patterns of attention let a medium see it.
         time: (batch, length) float64 seconds on the stream's clock, NaN where there is none. Double, because float32
             is 8 ms coarse after a day.
         position: (batch, length) or (batch, length, axes) float32 rotary positions; whole, fractional (V2PE), several

@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from serval.conversation.messages import Media, MediaKind, Message, Text, count_media, media_of
+from serval.conversation.messages import Media, MediaKind, Message, Text
+from serval.conversation.template_files import chat_template_of, family_of, places_of, tokens_of
 from serval.refusal import Refusal
 
 _WORKER = Path(__file__).with_name("template_worker.py")
@@ -32,8 +33,10 @@ class Piece:
     """A stretch of a rendered conversation.
 
     Attributes:
-        kind: who it is from. Only a template's may be read for special tokens; a medium has no text.
+        kind: who it is from. Only a template's may be read for special tokens.
+        text: for media, what the template wrote in its place.
         medium: for media, which of the conversation's media parts, from 0.
+        message: which message it comes from; -1 for what the template wrote.
         time: seconds, when it was written in a part that has a time.
         learn: it is what the assistant is to learn to say: what the template has in ``{% generation %}``, or without
             any, what the assistant wrote.
@@ -42,6 +45,7 @@ class Piece:
     kind: Literal["template", "text", "media"]
     text: str = ""
     medium: int = -1
+    message: int = -1
     time: float | None = None
     learn: bool = False
 
@@ -54,6 +58,7 @@ class ChatTemplate:
         source: the template.
         placeholders: what it writes where a medium goes, for each kind ("image": "<|image_pad|>"). With any, the template
             gets each content as a list of parts; with none it gets strings, and media stand where they are in them.
+        around: what the model was tuned to have before and after media of a kind, where its template leaves that to others.
         variables: what it may ask for besides: "bos_token", "eos_token", "enable_thinking" …
         seconds: how long one rendering may take.
         characters: how long a rendered conversation may be.
@@ -64,6 +69,7 @@ class ChatTemplate:
 
     source: str
     placeholders: Mapping[MediaKind, str] = field(default_factory=dict)
+    around: Mapping[MediaKind, tuple[str, str]] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 5.0
     characters: int = 8_000_000
@@ -73,6 +79,20 @@ class ChatTemplate:
     def __post_init__(self) -> None:
         if len(self.source) > _SOURCE:
             raise Refusal("the chat template", f"it is longer than {_SOURCE} characters", "take another model")
+
+    @classmethod
+    def from_folder(cls, folder: Path, name: str = "default") -> ChatTemplate:
+        """The chat template of a model in Hugging Face's form, with its tokens and the places of its media.
+
+        Args:
+            name: which one, where there are several ("tool_use" …).
+
+        Raises:
+            Refusal: the folder has no such template, or a file of it is damaged.
+        """
+        source, tokens = chat_template_of(folder, name), tokens_of(folder)
+        places, around = places_of(source, tokens, family_of(folder))
+        return cls(source, places, around, tokens)
 
     def render(
         self, messages: Sequence[Message], *, reply: bool = True, tools: Sequence[Mapping[str, Any]] = ()
@@ -108,10 +128,10 @@ class ChatTemplate:
             elif kind == "text":
                 if not says_what_to_learn:
                     learn = number >= 0 and messages[number].role == "assistant"
-                pieces.append(Piece("text", value, time=said, learn=learn))
+                pieces.append(Piece("text", value, message=number, time=said, learn=learn))
             else:
-                pieces += self._places(value, learn)
-        return _numbered(pieces, messages)
+                pieces += self._cut(value, learn)
+        return self._placed(pieces, messages)
 
     def close(self) -> None:
         """End the process. It starts again when it is needed."""
@@ -132,14 +152,37 @@ class ChatTemplate:
     def __del__(self) -> None:
         self.close()
 
-    def _places(self, text: str, learn: bool) -> list[Piece]:
+    def _cut(self, text: str, learn: bool) -> list[Piece]:
         """The template's own text cut at its placeholders, the longest that fits first."""
-        kinds = {placeholder: kind for kind, placeholder in self.placeholders.items()}
-        if not kinds:
-            return [Piece("template", text, learn=learn)]
-        cut = re.compile("|".join(f"({re.escape(each)})" for each in sorted(kinds, key=len, reverse=True)))
-        stretches = [each for each in cut.split(text) if each]
-        return [Piece("media", kinds[each]) if each in kinds else Piece("template", each, learn=learn) for each in stretches]
+        names = sorted(set(self.placeholders.values()), key=len, reverse=True)
+        stretches = re.split(f"({'|'.join(map(re.escape, names))})", text) if names else [text]
+        made = [
+            Piece("media", stretch) if number % 2 else Piece("template", stretch, learn=learn)
+            for number, stretch in enumerate(stretches)
+        ]
+        return [piece for piece in made if piece.text]
+
+    def _placed(self, pieces: list[Piece], messages: Sequence[Message]) -> tuple[Piece, ...]:
+        """Each placeholder stands for the next medium that has such a one; every medium must have its place, once."""
+        parts = [(number, part) for number, message in enumerate(messages) for part in message.media]
+        waiting: dict[str | None, list[int]] = {}
+        for medium in reversed(range(len(parts))):
+            waiting.setdefault(self.placeholders.get(parts[medium][1].kind), []).append(medium)
+        made, placed = [], []
+        for piece in pieces:
+            if piece.kind != "media":
+                made.append(piece)
+                continue
+            medium = piece.medium if piece.medium >= 0 else (waiting.get(piece.text) or [-1]).pop()
+            placed.append(medium)
+            if medium >= 0:
+                number, part = parts[medium]
+                before, after = self.around.get(part.kind, ("", ""))
+                made += [Piece("template", before), replace(piece, medium=medium, message=number), Piece("template", after)]
+        if sorted(placed) != list(range(len(parts))):
+            why = f"it has {len(placed)} places for {len(parts)} media parts"
+            raise Refusal("the chat template", why, "use a model made for such media")
+        return tuple(piece for piece in made if piece.text or piece.kind != "template")
 
     def _ask(self, request: bytes) -> dict[str, Any]:
         """One line to the worker, one line back, within the time."""
@@ -172,27 +215,6 @@ class ChatTemplate:
             raise
         found: dict[str, Any] = json.loads(answer)
         return found
-
-
-def _numbered(pieces: list[Piece], messages: Sequence[Message]) -> tuple[Piece, ...]:
-    """Placeholders of a kind stand for the media of that kind in order; every medium must have its place, once."""
-    of_kind: dict[str, list[int]] = {}
-    for number, part in enumerate(media_of(messages)):
-        of_kind.setdefault(part.kind, []).append(number)
-    waiting = {kind: iter(numbers) for kind, numbers in of_kind.items()}
-    made = []
-    for piece in pieces:
-        if piece.kind == "media" and piece.medium < 0:
-            piece = Piece("media", medium=next(waiting.get(piece.text, iter(())), -1))
-        made.append(piece)
-    placed = [piece.medium for piece in made if piece.kind == "media"]
-    if sorted(placed) != list(range(sum(count_media(messages).values()))):
-        raise Refusal(
-            "the chat template",
-            f"it has {len(placed)} places for {len(list(media_of(messages)))} media parts",
-            "use a model made for such media",
-        )
-    return tuple(made)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -225,8 +225,7 @@ def pieces_of(shelf: Shelf, rendered: str, limit: int) -> list[list[Any]]:
 def render(environment: Sandbox, template: jinja2.Template, request: dict[str, Any]) -> list[list[Any]]:
     shelf = environment.shelf = Shelf()
     values = request["variables"] | {"messages": conversation(shelf, request["messages"], parts=request["parts"])}
-    if request["tools"]:
-        values["tools"] = shelf.hide(request["tools"])
+    values |= {"tools": shelf.hide(request["tools"]) or None, "documents": None}  # templates ask whether they are none
     size, chunks, limit = 0, [], request["limit"]
     for chunk in template.generate(values):
         size += str.__len__(chunk)

@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from serval.conversation.build import Encoded, build_sequence, encode_pieces
+from serval.conversation.build import Encoded, build_sequence
 from serval.conversation.chat import ChatML
 from serval.conversation.formats import from_huggingface, from_openai
 from serval.conversation.messages import Media, Message
-from serval.conversation.segments import TextSegment
 from serval.conversation.sequence import IGNORED, Modality
-from serval.conversation.template import ChatTemplate, Piece
+from serval.conversation.template import ChatTemplate
 from serval.refusal import Refusal
 from serval.weights import locate
 from serval.weights.gguf_file import read_gguf
@@ -126,19 +125,6 @@ def test_a_template_may_say_itself_what_is_learned(tokenizer):
         sequence = build_sequence(messages, {}, tokenizer, template, embed, learn=True)
     learned = sequence.labels[0][sequence.labels[0] != IGNORED].tolist()
     assert learned == [*tokenizer.encode(" yes"), tokenizer.special("<|im_end|>")]
-
-
-def test_the_longest_special_token_is_the_one_meant():
-    class Letters:
-        special_tokens = {"<a>": 1, "<a><b>": 2}  # noqa: RUF012
-
-        def encode(self, text):
-            return [ord(char) for char in text]
-
-    pieces = [Piece("template", "x<a><b><a>"), Piece("text", "<a>"), Piece("media", medium=0), Piece("template", "y")]
-    found = encode_pieces(pieces, Letters())
-    flat = [id_ for each in found for id_ in (each.ids if isinstance(each, TextSegment) else [f"medium {each}"])]
-    assert flat == [ord("x"), 2, 1, *map(ord, "<a>"), "medium 0", ord("y")]
 
 
 def test_parts_with_a_time_keep_it(tokenizer, template):

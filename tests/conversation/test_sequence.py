@@ -126,7 +126,7 @@ def test_fields_of_a_small_example():
     made = example()
     assert made.modality[0].tolist() == [0, 0, 1, 1, 1, 0, 2, 2, 0, 0]
     assert made.source[0].tolist() == [-1, -1, 0, 0, 0, -1, 1, 1, -1, -1]
-    assert made.position[0].tolist() == [0, 1, 2, 2.5, 3, 3.5, 4.5, 5.5, 6.5, 7.5]
+    assert made.position[0].tolist() == [0, 1, 1.5, 2, 2.5, 4, 5, 6, 7, 8]
     assert made.time[0].nan_to_num(-1).tolist() == [-1, -1, 2.5, 2.5, 2.5, 2.75, 3, 3.5, -1, -1]
     assert made.labels[0].tolist() == [IGNORED] * 8 + [6, IGNORED]
     later = from_segments([TextSegment([1])], embed, start=100.0)
