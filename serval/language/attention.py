@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from serval.language.config import AttentionConfig, NormConfig
 from serval.language.entries import Entries
+from serval.language.flex import flex_mix, pays
 from serval.language.norm import RMSNorm
 from serval.language.reading import Reading, through
 from serval.language.rotary import turn
@@ -74,6 +75,10 @@ class Attention(nn.Module):
     def _mix(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """(batch, heads, new, head_dim): values weighed by how well their keys answer the queries."""
         config, new, total = self.config, queries.shape[2], keys.shape[2]
+        if pays(queries, mask, config.softcap):
+            seen = self._for_heads(mask, new, total, queries.device)
+            seen = seen.expand(1, 1, -1, -1) if seen.ndim == 2 else seen
+            return flex_mix(queries, keys, values, seen, scale=config.scale, softcap=config.softcap)
         if config.softcap is not None:
             return self._weights(queries, keys, mask).to(values.dtype) @ self._shared(values)
         mix = functional.scaled_dot_product_attention

@@ -74,6 +74,19 @@ def test_only_the_differences_of_positions_count(tiny):
 
 
 @torch.inference_mode()
+def test_fractional_positions_are_kept_in_the_cache(tiny):
+    """V2PE (Ge et al. 2024): media advance by less than one, and text goes on behind them."""
+    ids = random_ids(1, 24)
+    steps = torch.tensor([[1.0] * 6 + [1 / 256] * 12 + [1.0] * 6])
+    positions = steps.cumsum(1) - 1
+    whole = tiny.decoder(ids, positions=positions)
+    assert not torch.allclose(whole, tiny.decoder(ids), atol=1e-2)
+    cache = tiny.decoder.new_cache(24)
+    pieces = [tiny.decoder(ids[:, a:b], cache, positions=positions[:, a:b]) for a, b in ((0, 5), (5, 9), (9, 10), (10, 24))]
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=3e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
 def test_given_positions_are_kept_and_gone_on_from(tiny):
     ids, cache = random_ids(1, 4), tiny.decoder.new_cache(16)
     tiny.decoder(ids[:, :3], cache, positions=torch.tensor([[0.0, 0.5, 9.0]]))

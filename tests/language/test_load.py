@@ -187,7 +187,7 @@ def test_code_that_a_configuration_names_is_not_run(folder, tiny, tmp_path):
     ids = torch.arange(9)[None]
     assert torch.equal(load_decoder(folder)(ids), tiny.decoder(ids))
     (folder / "config.json").write_text(json.dumps(content | told | {"model_type": "evil"}))
-    with pytest.raises(Refusal, match="evil.*not known"):
+    with pytest.raises(Refusal, match=r"evil.*not known"):
         load_decoder(folder)
     assert not canary.exists()
 
