@@ -29,7 +29,7 @@ def balance_loss(routings: Sequence[Routing], *, choices: int = 1) -> Tensor:
     """E · Σₖ Σₑ fₖₑ Pₑ: fₖₑ is the share of tokens whose k-th choice is e, Pₑ the mean probability of e.
 
     Counted over the tokens of all ``routings`` together, for the first ``choices`` choices. With 1, one layer at a time and
-    added up, it is MoE-LLaVA's (Lin et al. 2024, equation 7); with 2, over all layers of a tower, CLIP-MoE's and Mixtral's. An
+    added up, it is MoE-LLaVA's (Lin et al. 2024); with 2, over all layers of a tower, CLIP-MoE's and Mixtral's. An
     even load gives ``choices``; all tokens on one expert, or one pair of them, the number of experts. Experts that choose are
     never idle and need it not.
     """

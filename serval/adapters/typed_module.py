@@ -12,10 +12,10 @@ class TypedModule(nn.Module):
     """(batch, length, …) and ids (batch, length) → what the module of each token's id makes of that token.
 
     The parts are alike in shape and read each token alone: linear maps, norms, feed-forward layers. With a trained layer and
-    its copies (``TypedModule([layer, deepcopy(layer)])``) this is LlamaFusion's weights by modality (Shi et al. 2024, section
-    3); with layers drawn apart Mixture-of-Mamba's projections (Liang et al. 2025), and the modality experts of VLMo, BEiT-3
-    and mPLUG-2. A token passes through one part, so the work for each is that of the plain layer; at first copies give
-    what the layer gives, and where all tokens are of one type the part runs as it would alone: bit for bit.
+    its copies (``TypedModule([layer, deepcopy(layer)])``) this is LlamaFusion's weights by modality (Shi et al. 2024); with
+    layers drawn apart Mixture-of-Mamba's projections (Liang et al. 2025), and the modality experts of VLMo, BEiT-3 and mPLUG-2.
+    A token passes through one part, so the work is that of one layer. At first copies give what the layer gives, and where all
+    tokens are of one type their part runs as it would alone, bit for bit.
 
     Raises ``ValueError`` for no parts.
     """

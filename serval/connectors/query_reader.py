@@ -99,7 +99,7 @@ class QueryReader(nn.Module):
       (``[[0], [1], [2], …]``, one layer of a tower after the other), TextHawk's resampler (``[[3], [3], [3], [2], [2], [2],
       [1], [0]]``, deep levels first).
     - ``among`` is how queries see each other: ``"before"`` reading, by attention of their own; ``"joint"``, as keys beside
-      those of the last source and through its maps, which makes it a perceiver (Flamingo, Alayrac et al. 2022, section 3.1.1:
+      those of the last source and through its maps, which makes it a perceiver (Flamingo, Alayrac et al. 2022, section 2.1:
       AKI, Idefics, LEOPARD's second form, TextHarmony and DEEM); or not at all (None: QLadder, SVA).
     - ``head_width`` is that of a head where it is not the width over the heads (AKI: 1152 wide, 8 heads of 64), and with
       ``normed_heads`` each head's queries and keys are normed (Idefics, TextHarmony).

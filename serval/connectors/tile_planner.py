@@ -18,9 +18,10 @@ LLAVA_NEXT_GRIDS: tuple[Tiles, ...] = ((2, 1), (1, 2), (2, 2), (1, 3), (3, 1))
 
 @dataclass(frozen=True, slots=True)
 class TilePlan:
-    """A picture resized to ``size``, laid in the middle of columns × rows tiles of ``tile`` × ``tile`` pixels, and cut.
+    """A picture resized to ``size``, laid on columns × rows tiles of ``tile`` × ``tile`` pixels, and cut.
 
-    ``thumbnail`` says that the whole picture, as one tile more, goes with them.
+    It lies in their middle, or in the upper left corner where it is not ``centred``. ``thumbnail`` says that the whole picture,
+    as one tile more, goes with them.
     """
 
     columns: int
@@ -28,6 +29,13 @@ class TilePlan:
     tile: int
     size: tuple[int, int]  # width, height in pixels, at most the canvas
     thumbnail: bool
+    centred: bool = True
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Where the picture's upper left corner lies on the canvas: x, y in pixels."""
+        (across, down), (width, height) = self.canvas, self.size
+        return ((across - width) // 2, (down - height) // 2) if self.centred else (0, 0)
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -89,26 +97,105 @@ def most_detail(width: int, height: int, grids: Sequence[Tiles], tile: int) -> T
     return max(grids, key=score)
 
 
+def nearest_shape(width: int, height: int, grids: Sequence[Tiles], tile: int, shortlist: int = 9) -> Tiles:
+    """Of the ``shortlist`` grids that overlap the picture best, the one that also has its aspect ratio best.
+
+    TextHawk's shape-adaptive rule (arXiv:2404.09204): overlap is that of two boxes with one corner in common,
+    intersection over union; the ratio of columns is counted at equal height. The picture is stretched onto the grid.
+    """
+
+    def overlap(grid: Tiles) -> Fraction:
+        across, down = grid[0] * tile, grid[1] * tile
+        common = min(width, across) * min(height, down)
+        return Fraction(common, width * height + across * down - common)
+
+    def likeness(grid: Tiles) -> Fraction:
+        columns = Fraction(width * grid[1], height)  # of a picture as high as the grid, in tiles
+        return min(columns, Fraction(grid[0])) / max(columns, Fraction(grid[0]))
+
+    nearest = sorted(grids, key=overlap, reverse=True)[:shortlist]
+    return max(nearest, key=lambda grid: overlap(grid) + likeness(grid))
+
+
 def plan_stretched(width: int, height: int, *, tile: int, budget: int, least: int = 1) -> TilePlan:
     """InternVL's plan: the nearest aspect ratio within ``budget`` tiles, stretched; a thumbnail beside more than one tile.
 
-    Used by InternVL, GeoPixel and VITA. Raises ``ValueError`` for a picture without pixels or a budget without grids.
+    Used by InternVL 1.5 and its heirs, by V2PE, and by VITA (``tile=448, budget=12``). Raises ``ValueError`` for a picture
+    without pixels or a budget without grids.
     """
     _check(width, height, tile)
     columns, rows = closest_aspect(width, height, candidate_grids(budget, least), tile)
     return TilePlan(columns, rows, tile, (columns * tile, rows * tile), thumbnail=columns * rows > 1)
 
 
+def plan_by_shape(width: int, height: int, *, tile: int, budget: int = 36, longest: int = 12) -> TilePlan:
+    """TextHawk's plan (``tile=224``): grids of up to ``longest`` columns or rows, by overlap and aspect ratio, and a thumbnail.
+
+    Raises ``ValueError`` as ``plan_stretched`` does.
+    """
+    _check(width, height, tile)
+    grids = [grid for grid in candidate_grids(budget) if max(grid) <= longest]
+    columns, rows = nearest_shape(width, height, grids, tile)
+    return TilePlan(columns, rows, tile, (columns * tile, rows * tile), thumbnail=True)
+
+
 def plan_padded(width: int, height: int, *, tile: int, grids: Sequence[Tiles] = LLAVA_NEXT_GRIDS) -> TilePlan:
     """LLaVA-NeXT's plan: the grid that keeps most detail, aspect ratio kept, and always a thumbnail.
 
-    Raises ``ValueError`` for a picture without pixels or without grids to choose from.
+    FlashSloth's larger form is ``tile=384, grids=[(2, 2)]``. Raises ``ValueError`` for a picture without pixels or without
+    grids to choose from.
     """
     _check(width, height, tile)
     if not grids:
         raise ValueError("There are no grids to choose from.")
     columns, rows = most_detail(width, height, grids, tile)
     return TilePlan(columns, rows, tile, fitted_size(width, height, (columns, rows), tile), thumbnail=True)
+
+
+def plan_by_width(width: int, height: int, *, tile: int, budget: int) -> TilePlan:
+    """GeoPixel's plan (``tile=560, budget=9``) of a picture wider than high; a higher one is planned lying on its side.
+
+    As many tiles across as the budget bears together with the rows they need, but no more than one and a half times the
+    picture's own pixels fill. The aspect ratio is kept, what is empty lies below (or at the right), and there is always a
+    thumbnail. Raises ``ValueError`` as ``plan_stretched`` does.
+    """
+    _check(width, height, tile)
+    if height > width:
+        lying = plan_by_width(height, width, tile=tile, budget=budget)
+        return TilePlan(lying.rows, lying.columns, tile, lying.size[::-1], thumbnail=True, centred=False)
+    bearable = [columns for columns, rows in candidate_grids(budget) if ceil(Fraction(columns * height, width)) == rows]
+    columns = min(max(bearable), ceil(Fraction(3 * width, 2 * tile)))
+    down = max(1, columns * tile * height // width)
+    return TilePlan(columns, ceil(down / tile), tile, (columns * tile, down), thumbnail=True, centred=False)
+
+
+def share_tiles(sizes: Sequence[tuple[int, int]], *, tile: int, budget: int) -> list[int]:
+    """How many tiles each of several pictures (width, height) may have, so that with a thumbnail each they keep to ``budget``.
+
+    LEOPARD's rule (arXiv:2410.01744): a picture asks for as many as fill its own pixels, rounded along each side,
+    and for none if that is one, as its thumbnail does. Where they ask for too many, all get the same share of it, rounded down.
+    Raises ``ValueError`` for pictures without pixels.
+    """
+    for width, height in sizes:
+        _check(width, height, tile)
+    asked = [round(Fraction(width, tile)) * round(Fraction(height, tile)) for width, height in sizes]
+    asked = [0 if count == 1 else count for count in asked]
+    left = max(0, budget - len(sizes))
+    return asked if sum(asked) <= left else [count * left // sum(asked) for count in asked]
+
+
+def plan_together(sizes: Sequence[tuple[int, int]], *, tile: int, budget: int = 50) -> list[TilePlan]:
+    """LEOPARD's plans for all pictures (width, height) of a prompt (``tile=364``): tiles and thumbnails keep to ``budget``.
+
+    Each is planned as by ``plan_padded`` over all grids of at least two tiles within its share; one without a share, or with a
+    share of one, is its thumbnail alone. More pictures than the budget are a thumbnail each. Raises as ``share_tiles`` does.
+    """
+    return [
+        plan_padded(*size, tile=tile, grids=candidate_grids(share, least=2))
+        if share > 1
+        else TilePlan(1, 1, tile, (tile, tile), thumbnail=False)
+        for size, share in zip(sizes, share_tiles(sizes, tile=tile, budget=budget), strict=True)
+    ]
 
 
 def _scale(width: int, height: int, grid: Tiles, tile: int) -> Fraction:
