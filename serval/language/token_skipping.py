@@ -19,8 +19,8 @@ class TokenSkipping(nn.Module):
     arXiv:2404.02258). A budget for each frame, rather than for the sequence, keeps it causal: read frame by frame it is what
     it is in one pass.
 
-    So that the router learns, what the layer adds to a media token is multiplied by p / p, of which only the upper p = σ(router)
-    carries a gradient: with ``share=0`` the layer is what it was, bit for bit.
+    So that the router learns, what the layer adds to a media token is multiplied by p / p, of which only the upper
+    p = σ(router) carries a gradient: with ``share=0`` the layer is what it was, bit for bit.
 
     Args:
         layer: called ``layer(hidden, reading)``.
