@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from serval.language.rotary import Rotary
+
+if TYPE_CHECKING:
+    from serval.language.state_space import Mamba2Config
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class DecoderConfig:
     family: str
     vocab_size: int
     width: int
-    layers: tuple[LayerConfig, ...]
+    layers: tuple[LayerConfig | Mamba2Config, ...]
     norm: NormConfig
     max_position: int
     tied: bool

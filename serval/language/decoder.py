@@ -12,10 +12,11 @@ from torch.nn import functional
 from serval.conversation.sequence import IGNORED, Modality, MultimodalSequence
 from serval.language.attention_pattern import CAUSAL, AttentionPattern
 from serval.language.cache import KVCache, numbered
-from serval.language.config import DecoderConfig
+from serval.language.config import DecoderConfig, LayerConfig
 from serval.language.layer import Layer
 from serval.language.norm import RMSNorm
 from serval.language.reading import Reading
+from serval.language.state_space import Mamba2Layer
 from serval.refusal import Refusal
 
 
@@ -31,7 +32,12 @@ class Decoder(nn.Module):
         self.config = config
         rows = torch.empty(config.vocab_size, config.width)  # drawing them would make PyTorch load its compiler: 1 s
         self.embed_tokens = nn.Embedding(config.vocab_size, config.width, _weight=rows)
-        self.layers = nn.ModuleList(Layer(config.width, each, config.norm, i) for i, each in enumerate(config.layers))
+        self.layers = nn.ModuleList(
+            Layer(config.width, each, config.norm, index)
+            if isinstance(each, LayerConfig)
+            else Mamba2Layer(config.width, each, config.norm, index)
+            for index, each in enumerate(config.layers)
+        )
         self.norm = RMSNorm(config.width, config.norm)
         self.lm_head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self.inserted = nn.ModuleDict()
@@ -52,9 +58,10 @@ class Decoder(nn.Module):
 
     def new_cache(self, capacity: int, batch: int = 1, **options: Any) -> KVCache:
         """An empty cache of this decoder's shape, type and device; ``options`` are `KVCache`'s eviction and positions."""
-        attention = [layer.attention for layer in self.config.layers]
-        options.setdefault("turned", all(each.rotary is None or each.rotary.fixed for each in attention))
-        shapes = [(each.kv_heads, each.head_dim) for each in attention]
+        attention = [layer.attention if isinstance(layer, LayerConfig) else None for layer in self.config.layers]
+        rotaries = [each.rotary for each in attention if each is not None]
+        options.setdefault("turned", all(rotary is None or rotary.fixed for rotary in rotaries))
+        shapes = [(0, 0) if each is None else (each.kv_heads, each.head_dim) for each in attention]
         return KVCache(shapes, capacity, batch=batch, dtype=self.dtype, device=self.device, **options)
 
     def forward(
@@ -146,7 +153,7 @@ class Decoder(nn.Module):
             if str(index) in self.inserted:
                 changed = self.inserted[str(index)](hidden, reading)
                 hidden, reading = changed if isinstance(changed, tuple) else (changed, reading)
-        return self.norm(hidden), reading.sequence
+        return self.norm(hidden).to(self.dtype), reading.sequence  # a family may keep what lies between layers wider
 
     def reading(
         self,

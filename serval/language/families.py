@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from serval.language.config import AttentionConfig, DecoderConfig, ExpertsConfig, FeedForwardConfig, LayerConfig, NormConfig
 from serval.language.feed_forward import ACTIVATIONS
-from serval.language.fields import Fields
+from serval.language.fields import MOST, Fields
 from serval.language.rotary_config import read_rotary
+from serval.language.state_space import Mamba2Config
 
 
 def read_config(path: Path) -> DecoderConfig:
@@ -224,6 +226,43 @@ def _smollm3(fields: Fields) -> DecoderConfig:
     return _decoder(fields, layers, tied=True)
 
 
+def _mamba2(fields: Fields) -> DecoderConfig:
+    """Mamba-2 (Dao and Gu 2024, arXiv:2405.21060), such as Codestral Mamba. Its ``chunk_size``, for GPUs, is passed over."""
+    heads, groups = fields.whole("num_heads", 128), fields.whole("n_groups", 8)
+    if heads % groups or fields.word("hidden_act", "silu") != "silu":
+        raise fields.refusal("its layers are not Mamba-2's")
+    low, high = map(_bound, fields.items("time_step_limit", object, 2) or (0.0, math.inf))
+    if low is None or high is None or not 0 <= low <= high:
+        raise fields.refusal("its time_step_limit is not two numbers, the lesser first")
+    layer = Mamba2Config(
+        heads=heads,
+        head_dim=fields.whole("head_dim", 64),
+        state_size=fields.whole("state_size", 128),
+        groups=groups,
+        conv_kernel=fields.whole("conv_kernel", 4),
+        bias=fields.flag("use_bias"),
+        conv_bias=fields.flag("use_conv_bias", True),
+        limit=(low, high),
+        wide_residual=fields.flag("residual_in_fp32", True),
+    )
+    return DecoderConfig(
+        family="mamba2",
+        vocab_size=fields.whole("vocab_size"),
+        width=fields.whole("hidden_size"),
+        layers=(layer,) * _layers(fields),
+        norm=NormConfig(fields.number("layer_norm_epsilon", 1e-5)),
+        max_position=MOST["max_position_embeddings"],  # its memory does not grow, so nothing limits it
+        tied=fields.flag("tie_word_embeddings"),
+    )
+
+
+def _bound(value: object) -> float | None:
+    """A number, also infinity as transformers writes it; None for anything else."""
+    if isinstance(value, dict):
+        value = {"Infinity": math.inf}.get(str(value.get("__float__")))
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 FAMILIES: dict[str, Callable[[Fields], DecoderConfig]] = {
     "llama": _llama,
     "mistral": _mistral,
@@ -238,4 +277,5 @@ FAMILIES: dict[str, Callable[[Fields], DecoderConfig]] = {
     "olmo2": _olmo2,
     "smollm3": _smollm3,
     "mixtral": _mixtral,
+    "mamba2": _mamba2,
 }

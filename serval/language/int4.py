@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig
+from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig
 from serval.language.decoder import Decoder
 from serval.language.entries import Entries
 from serval.refusal import Refusal
@@ -247,9 +247,10 @@ def _nearest_levels(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _plain(config: DecoderConfig, name: str) -> tuple[AttentionConfig, FeedForwardConfig]:
     """The attention and feed-forward that all layers share, plain Llama's. Raises `Refusal` where they are others."""
-    attention, feed = config.layers[0].attention, config.layers[0].feed_forward
-    if isinstance(feed, FeedForwardConfig) and attention.rotary is not None and config.family == "llama":
-        whole = attention.rotary.scaling == "default" and attention.rotary.width == attention.head_dim
+    layer = config.layers[0]
+    if config.family == "llama" and isinstance(layer, LayerConfig) and isinstance(layer.feed_forward, FeedForwardConfig):
+        attention, feed, rotary = layer.attention, layer.feed_forward, layer.attention.rotary
+        whole = rotary is not None and rotary.scaling == "default" and rotary.width == attention.head_dim
         if whole and not attention.input_bias and not feed.bias:
             return attention, feed
     raise Refusal(name, "its layers are not plain Llama's", "open it as bfloat16")

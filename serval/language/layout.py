@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from serval.language.config import DecoderConfig, ExpertsConfig
+from serval.language.config import DecoderConfig, ExpertsConfig, LayerConfig
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,17 @@ Layout = dict[str, list[Piece]]
 
 
 def layout(config: DecoderConfig, parameters: Mapping[str, Tensor]) -> Layout:
-    """Every tensor of the family's files, by its name there, without the leading ``model.``."""
+    """Every tensor of the family's files, by its name there, without the leading `prefix_of`."""
     found: Layout = {}
     for name in parameters:
         parts = name.split(".")
         if parts[0] != "layers":
-            found[name] = [Piece(name)]
+            found[_MAMBA2.get(name, name) if config.family == "mamba2" else name] = [Piece(name)]
             continue
         layer = config.layers[int(parts[1])]
+        if not isinstance(layer, LayerConfig):
+            found[name] = [Piece(name)]
+            continue
         tail = ".".join(parts[2:])
         if layer.norms == "before" and tail == "pre_feedforward_layernorm.weight":
             tail = "post_attention_layernorm.weight"
@@ -44,6 +47,12 @@ def layout(config: DecoderConfig, parameters: Mapping[str, Tensor]) -> Layout:
     return found
 
 
+def prefix_of(config: DecoderConfig) -> str:
+    """What names in the family's files begin with, but for the head's."""
+    return "backbone." if config.family == "mamba2" else "model."
+
+
+_MAMBA2 = {"embed_tokens.weight": "embeddings.weight", "norm.weight": "norm_f.weight"}
 _FUSED = {
     "q_proj": "qkv_proj",
     "k_proj": "qkv_proj",

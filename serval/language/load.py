@@ -12,7 +12,7 @@ from serval.language.checkpoint import Checkpoint, SafetensorsCheckpoint, differ
 from serval.language.config import DecoderConfig
 from serval.language.decoder import Decoder
 from serval.language.families import read_config
-from serval.language.layout import Layout, layout, piece
+from serval.language.layout import Layout, layout, piece, prefix_of
 
 _OTHER_HALF = ("rotary_emb.inv_freq",)  # old files keep what is computed
 
@@ -37,7 +37,7 @@ def load_decoder(
         config = (weights if weights.is_dir() else weights.parent) / "config.json"
     if isinstance(config, Path):
         config = read_config(config)
-    return fill_decoder(config, SafetensorsCheckpoint(weights), dtype=dtype, device=device)
+    return fill_decoder(config, SafetensorsCheckpoint(weights), prefix=prefix_of(config), dtype=dtype, device=device)
 
 
 def fill_decoder(
@@ -100,13 +100,14 @@ def save_decoder(decoder: Decoder, folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name if name.startswith("lm_head.") else f"model.{name}": each for name, each in stored(decoder).items()}
+    prefix, state = prefix_of(decoder.config), stored(decoder)
+    tensors = {name if name.startswith("lm_head.") else prefix + name: each for name, each in state.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(decoder.config.source, indent=1) + "\n", "utf-8")
 
 
 def stored(decoder: Decoder) -> dict[str, Tensor]:
-    """A decoder's tensors as the family's files keep them, by name without the leading ``model.``."""
+    """A decoder's tensors as the family's files keep them, by name without the leading `prefix_of`."""
     state = decoder.state_dict()
     made = {}
     for name, pieces in layout(decoder.config, state).items():

@@ -1,6 +1,7 @@
 """Mamba-2's three scans are one function, its mixer is transformers', and padding, cuts and rows leave no trace."""
 
 import copy
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,11 +15,14 @@ from transformers import Mamba2Config as ReferenceConfig
 
 from serval.conversation.sequence import IGNORED, MultimodalSequence
 from serval.language.cache import KVCache
-from serval.language.config import NormConfig
-from serval.language.norm import RMSNorm
+from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig, NormConfig
+from serval.language.decoder import Decoder
+from serval.language.load import load_decoder, save_decoder
 from serval.language.reading import Reading
+from serval.language.rotary import Rotary
 from serval.language.selective_scan import scan_chunked, scan_parallel, scan_step
 from serval.language.state_space import BiMamba2, Mamba2, Mamba2Config, Mamba2Layer
+from serval.refusal import Refusal
 
 WIDTH = 24
 CONFIG = Mamba2Config(heads=6, head_dim=8, state_size=5, groups=2, chunk=4)
@@ -380,31 +384,25 @@ def test_a_modality_that_is_absent_gets_no_gradient():
         assert not projection.maps[1].weight.grad.any()
 
 
-# --- the layer --------------------------------------------------------------------------------------------------------------
+# --- the layer, and decoders made of it -------------------------------------------------------------------------------------
 
 
-class Stack(nn.Module):
-    """What a decoder does with its layers."""
+@pytest.fixture(scope="module", params=[False, True], ids=["untied", "tied"])
+def pair(request, tmp_path_factory):
+    """A model of transformers, its folder, and the decoder that is read from there."""
+    folder, model = tmp_path_factory.mktemp("mamba2"), reference(tie_word_embeddings=request.param)
+    model.save_pretrained(folder)
+    return model, folder, load_decoder(folder)
 
-    def __init__(self, model: Mamba2ForCausalLM) -> None:
-        super().__init__()
-        norm = NormConfig(model.config.layer_norm_epsilon)
-        self.embeddings = nn.Embedding.from_pretrained(model.backbone.embeddings.weight)
-        self.layers = nn.ModuleList(Mamba2Layer(WIDTH, CONFIG, norm, index) for index in range(len(model.backbone.layers)))
-        self.norm_f = RMSNorm(WIDTH, norm)
-        self.load_state_dict(model.backbone.state_dict())
-        self.head = model.lm_head
 
-    def cache(self, batch: int) -> KVCache:
-        return KVCache([(0, 0)] * len(self.layers), capacity=1, batch=batch)
-
-    def forward(self, ids, cache=None, valid=None, commit=None):
-        hidden = self.embeddings(ids)
-        sequence = sequence_of(hidden, valid)
-        number = torch.zeros_like(ids)
-        for layer in self.layers:
-            hidden = layer(hidden, Reading(sequence, number, cache, commit=commit))
-        return self.head(self.norm_f(hidden))
+def hybrid() -> Decoder:
+    """Attention and Mamba-2 by turns."""
+    attention = AttentionConfig(4, 2, 6, 6**-0.5, Rotary(6, 1e4))
+    layers = (CONFIG, LayerConfig(attention, FeedForwardConfig(32))) * 2
+    config = DecoderConfig(
+        "hybrid", vocab_size=61, width=WIDTH, layers=layers, norm=NormConfig(1e-5), max_position=99, tied=True
+    )
+    return loud(Decoder(config))
 
 
 def random_ids(batch: int, length: int) -> torch.Tensor:
@@ -412,42 +410,94 @@ def random_ids(batch: int, length: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_logits_are_those_of_transformers_at_once_and_step_by_step():
-    model, ids = reference(), random_ids(2, 30)
-    stack, kept = Stack(model), DynamicCache(config=model.config)
+def test_logits_are_those_of_transformers_at_once_and_step_by_step(pair):
+    model, _, decoder = pair
+    ids, cache, kept = random_ids(2, 30), decoder.new_cache(30, 2), DynamicCache(config=model.config)
     expected = model(ids).logits
     assert expected.abs().max() > 1
-    torch.testing.assert_close(stack(ids), expected, atol=1e-5, rtol=1e-5)
-    cache = stack.cache(2)
+    torch.testing.assert_close(decoder(ids), expected, atol=1e-5, rtol=1e-5)
     for start, end in ((0, 21), *pairwise(range(21, 31))):
         theirs = model(ids[:, start:end], cache=kept, use_cache=True).logits
-        torch.testing.assert_close(stack(ids[:, start:end], cache), theirs, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(decoder(ids[:, start:end], cache), theirs, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_rows_of_other_lengths_go_on_as_if_alone():
-    stack, ids = Stack(reference()), random_ids(2, 12)
-    cache = stack.cache(2)
+def test_saved_again_it_is_read_by_transformers_and_here(pair, tmp_path):
+    model, _, decoder = pair
+    save_decoder(decoder, tmp_path)
+    again = Mamba2ForCausalLM.from_pretrained(tmp_path, local_files_only=True).eval()
+    ids = random_ids(1, 12)
+    assert torch.equal(again(ids).logits, model(ids).logits)
+    assert torch.equal(load_decoder(tmp_path)(ids), decoder(ids))
+
+
+@torch.inference_mode()
+def test_bfloat16_is_right_within_its_rounding(pair):
+    model, folder, decoder = pair
+    ids = random_ids(1, 30)
+    expected = decoder(ids)
+    rounded = load_decoder(folder, dtype=torch.bfloat16)(ids)
+    assert rounded.dtype == torch.bfloat16
+    theirs = copy.deepcopy(model).to(torch.bfloat16)(ids).logits
+    # most of it is the rounding of the weights, which is the same
+    assert (rounded.float() - expected).norm() <= 1.05 * (theirs.float() - expected).norm()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"n_groups": 4}, "its layers are not Mamba-2's"),
+        ({"hidden_act": "gelu"}, "its layers are not Mamba-2's"),
+        ({"time_step_limit": [0.0]}, "time_step_limit"),
+        ({"time_step_limit": [0.5, 0.1]}, "time_step_limit"),
+        ({"time_step_limit": [0.0, {"__float__": "no"}]}, "time_step_limit"),
+        ({"state_size": 0}, "state_size"),
+        ({"head_dim": 4}, "should be"),
+    ],
+)
+def test_configurations_that_cannot_be_are_refused(pair, tmp_path, changes, why):
+    _, folder, _ = pair
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads((folder / "config.json").read_text()) | changes))
+    with pytest.raises(Refusal, match=why):
+        load_decoder(folder, config)
+
+
+@settings(deadline=None, max_examples=15)
+@given(cuts=st.sets(st.integers(1, 11)))
+@torch.inference_mode()
+def test_beside_attention_any_way_of_cutting_gives_the_logits_of_one_pass(cuts):
+    decoder, ids = hybrid(), random_ids(2, 12)
+    cache = decoder.new_cache(12, 2)
+    pieces = [decoder(ids[:, start:end], cache) for start, end in pairwise([0, *sorted(cuts), 12])]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), decoder(ids), atol=5e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_rows_of_other_lengths_go_on_as_if_alone_and_so_does_a_fork():
+    decoder, ids = hybrid(), random_ids(2, 12)
+    cache = decoder.new_cache(16, 2)
     valid = torch.ones(2, 8, dtype=torch.bool)
     valid[1, :3] = False
-    logits = stack(ids[:, :8], cache, valid)
-    torch.testing.assert_close(logits[1:, 3:], stack(ids[1:, 3:8]), **CLOSE)
+    logits = decoder(ids[:, :8], cache, valid=valid)
+    torch.testing.assert_close(logits[1:, 3:], decoder(ids[1:, 3:8]), **CLOSE)
+    fork = cache.fork()
     cache.select(torch.tensor([1, 0, 1]))
-    further = stack(ids[[1, 0, 1], 8:], cache)
-    torch.testing.assert_close(further[0], stack(ids[1:, 3:])[0, 5:], **CLOSE)
-    torch.testing.assert_close(further[1], stack(ids[:1])[0, 8:], **CLOSE)
-    assert torch.equal(further[2], further[0])
+    further = decoder(ids[[1, 0, 1], 8:], cache)
+    torch.testing.assert_close(further[0], decoder(ids[1:, 3:])[0, 5:], atol=5e-5, rtol=1e-5)
+    torch.testing.assert_close(further[1], decoder(ids[:1])[0, 8:], atol=5e-5, rtol=1e-5)
+    torch.testing.assert_close(further[2], further[0], **CLOSE)
+    torch.testing.assert_close(decoder(ids[:, 8:], fork), further[[1, 0]], **CLOSE)
 
 
 @torch.inference_mode()
 def test_what_is_not_to_be_remembered_is_read_and_forgotten():
-    stack, ids = Stack(reference()), random_ids(1, 12)
+    layer, hidden = loud(Mamba2Layer(WIDTH, CONFIG, NormConfig(1e-5), 0)), randn(1, 8, WIDTH)
+    cache, numbers = KVCache([(0, 0)], capacity=8), torch.arange(8)[None]
     stays = torch.ones(1, 8, dtype=torch.bool)
     stays[0, 3:5] = False
-    layer, cache, hidden = stack.layers[0], stack.cache(1), stack.embeddings(ids)
-    numbers = torch.zeros_like(ids)
-    read = layer(hidden[:, :8], Reading(sequence_of(hidden[:, :8]), numbers[:, :8], cache, commit=stays))
-    plain = layer(hidden[:, :8], Reading(sequence_of(hidden[:, :8]), numbers[:, :8]))
+    read = layer(hidden, Reading(sequence_of(hidden), numbers, cache, commit=stays))
+    plain = layer(hidden, Reading(sequence_of(hidden), numbers))
     assert torch.equal(read, plain)
     _, expected = layer.mixer(layer.norm(hidden[:, [0, 1, 2, 5, 6, 7]]))
     torch.testing.assert_close(cache.state(0).ssm, expected.ssm, **CLOSE)
