@@ -14,23 +14,36 @@ from serval.adapters.choice import shares_of
 class AdapterBank(nn.Module):
     """FFN(x) + Σₖ gₖ sₖ (Uₖ ReLU(Dₖ x)): (batch, length, width) → the same shape; the FFN frozen, U, D and s learned.
 
-    g comes from **given** ids (one for each sample or token; -1 for the bare FFN) or shares (a float for each adapter), or
-    with ``condition`` from a **router**: one adapter for each sample, the largest output of an MLP on a condition such as the
-    instruction's embedding (MoME's MoLE, Shen et al. 2024). The choice is hard; its gradient is that of the
-    softmax. One adapter that every token takes (``adapters=1``, no choice) is AdaptFormer's; LION's two are shares by
-    task, here one number for all channels.
+    g comes from
+
+    - **given** ids (one for each sample or token; -1 for the bare FFN) or shares (a float for each adapter);
+    - a **router** (``condition`` given): one adapter for each sample, the largest output of an MLP on a condition such as the
+      instruction's embedding (MoME's MoLE, Shen et al. 2024). The choice is hard; its gradient is that of the softmax;
+    - **learned gates** (``gated=True``): for each of as many tasks as adapters, and each adapter, a vector over the channels,
+      looked up by ids of tasks. At first task t takes adapter t alone (LION, Chen et al. 2024: image and region level).
+
+    One adapter that every token takes (``adapters=1``, no choice) is AdaptFormer's.
 
     D starts as a linear layer does, U and all biases at zero and s at one, so at first the result is the FFN's, bit for bit.
 
-    Raises ``ValueError`` for fewer than one adapter.
+    Raises ``ValueError`` for fewer than one adapter, and for gates beside a router.
     """
 
     def __init__(
-        self, feed_forward: nn.Module, width: int, *, adapters: int, hidden: int = 64, condition: int | None = None
+        self,
+        feed_forward: nn.Module,
+        width: int,
+        *,
+        adapters: int,
+        hidden: int = 64,
+        condition: int | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         if adapters < 1:
             raise ValueError(f"There is no bank of {adapters} adapters.")
+        if gated and condition is not None:
+            raise ValueError("Adapters are mixed by gates or chosen by a router, not both.")
         self.feed_forward = feed_forward.requires_grad_(False)
         self.down = nn.Parameter(torch.empty(adapters, hidden, width))
         self.down_bias = nn.Parameter(torch.zeros(adapters, hidden))
@@ -42,6 +55,7 @@ class AdapterBank(nn.Module):
         self.router: nn.Module | None = None
         if condition is not None:
             self.router = nn.Sequential(nn.Linear(condition, condition), nn.GELU(), nn.Linear(condition, adapters))
+        self.gates = nn.Parameter(torch.eye(adapters)[..., None].repeat(1, 1, width)) if gated else None
 
     def forward(self, hidden: Tensor, choice: Tensor | None = None, *, condition: Tensor | None = None) -> Tensor:
         """``choice``: ids of a shape that expands to (batch, length), or float shares with a last axis of adapters;
@@ -52,6 +66,11 @@ class AdapterBank(nn.Module):
         shares = self._shares(choice, condition)
         adapters, inner, _ = self.down.shape
         small = functional.relu(functional.linear(hidden, self.down.flatten(0, 1), self.down_bias.flatten()))
+        if self.gates is not None:
+            assert shares is not None
+            each = torch.einsum("...ai,awi->...aw", small.view(*small.shape[:-1], adapters, inner), self.up) + self.up_bias
+            gates = torch.einsum("...t,taw->...aw", shares, self.gates) * self.strength[:, None]
+            return self.feed_forward(hidden) + (each * gates).sum(-2)
         weights = (self.strength if shares is None else shares * self.strength).expand(*hidden.shape[:-1], adapters)
         up = self.up.transpose(0, 1).reshape(-1, adapters * inner)
         change = functional.linear(small * weights.repeat_interleave(inner, dim=-1), up) + weights @ self.up_bias
@@ -59,7 +78,7 @@ class AdapterBank(nn.Module):
         return adapted
 
     def _shares(self, choice: Tensor | None, condition: Tensor | None) -> Tensor | None:
-        """(…, adapters), or None for all of the only one."""
+        """(…, adapters), or of tasks where there are gates; None for all of the only one."""
         adapters = self.down.shape[0]
         if self.router is not None:
             if choice is not None or condition is None:
@@ -69,4 +88,6 @@ class AdapterBank(nn.Module):
             return (hard + (soft - soft.detach()))[:, None]
         if condition is not None:
             raise ValueError("This bank has no router that would read a condition.")
+        if self.gates is not None and choice is None:
+            raise ValueError("Gates are looked up by a task: give ids or shares.")
         return shares_of(choice, adapters, self.strength.dtype)

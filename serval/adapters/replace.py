@@ -12,13 +12,15 @@ from serval.refusal import Refusal
 ALL_LINEAR = "all-linear"
 Targets = str | Sequence[str]
 """Which modules: a regular expression for the whole of a dotted name; or names, of which the last parts are enough
-(``["q_proj", "layers.0.mlp"]``); or ``"all-linear"``, every linear map but the output head ``lm_head`` (PEFT's rules)."""
+(``["q_proj", "layers.0.mlp"]``); or ``"all-linear"``, every linear map but the output head and the routers of experts.
+PEFT's rules."""
+_SPARED = {"lm_head", "router", "gate"}
 
 
 def matching(names: Iterable[str], targets: Targets) -> list[str]:
     """Those of ``names`` that are meant. Raises ``Refusal`` for a broken regular expression."""
     if targets == ALL_LINEAR:
-        return [name for name in names if name.split(".")[-1] != "lm_head"]
+        return [name for name in names if name.split(".")[-1] not in _SPARED]
     if not isinstance(targets, str):
         return [name for name in names if any(name == end or name.endswith(f".{end}") for end in targets)]
     try:

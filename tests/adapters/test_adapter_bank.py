@@ -67,6 +67,30 @@ def test_equal_adapters_under_a_router_are_one_adapter():
     torch.testing.assert_close(bank(hidden, condition=torch.randn(2, 5)), single(hidden))
 
 
+def test_gates_of_a_task_weigh_each_channel_of_each_adapter():
+    """LION's mixture of adapters."""
+    bank, hidden = trained(adapters=2, gated=True), torch.randn(3, 4, 6)
+    nn.init.normal_(bank.gates)
+    tasks = torch.tensor([[1], [0], [-1]])
+    got = bank(hidden, tasks)
+    for sample, task in enumerate([1, 0]):
+        mixed = sum(bank.gates[task, adapter] * adapted(bank, adapter, hidden[sample]) for adapter in range(2))
+        torch.testing.assert_close(got[sample], bank.feed_forward(hidden[sample]) + mixed)
+    torch.testing.assert_close(got[2], bank.feed_forward(hidden[2]))
+
+
+def test_at_first_a_task_s_gates_let_its_own_adapter_through_and_no_other():
+    bank, hidden = trained(adapters=2, gated=True), torch.randn(2, 4, 6)
+    before = bank(hidden, torch.tensor(0))
+    torch.testing.assert_close(before, bank.feed_forward(hidden) + adapted(bank, 0, hidden))
+    with torch.no_grad():
+        for weight in (bank.down, bank.up, bank.up_bias, bank.strength):
+            weight[1].add_(1)
+    assert torch.equal(bank(hidden, torch.tensor(0)), before)
+    bank(hidden, torch.tensor([[0], [1]])).square().sum().backward()
+    assert bank.gates.grad.flatten(1).any(-1).all()
+
+
 def test_one_adapter_of_a_7b_model_has_the_published_size():
     with torch.device("meta"):
         bank = AdapterBank(nn.Identity(), 4096, adapters=1)
@@ -83,5 +107,9 @@ def test_choices_that_make_no_sense_are_refused():
         trained(adapters=2)(hidden, condition=torch.randn(2, 5))
     with pytest.raises(ValueError, match="by a condition"):
         trained(adapters=2, condition=5)(hidden, torch.tensor([[0], [1]]))
+    with pytest.raises(ValueError, match="looked up by a task"):
+        trained(adapters=1, gated=True)(hidden)
+    with pytest.raises(ValueError, match="not both"):
+        AdapterBank(nn.Identity(), 4, adapters=2, gated=True, condition=5)
     with pytest.raises(ValueError, match="0 adapters"):
         AdapterBank(nn.Identity(), 4, adapters=0)

@@ -19,6 +19,8 @@ from serval.adapters.by_modality import ByModality
 from serval.adapters.decomposed_linear import DecomposedLinear
 from serval.adapters.expert_feed_forward import ExpertFeedForward
 from serval.adapters.modulate import Modulate
+from serval.adapters.peft_format import add_adapters
+from serval.adapters.replace import replace_modules
 from serval.adapters.typed_linear import TypedLinear
 from serval.adapters.typed_module import TypedModule
 from serval.conversation.sequence import Modality, MultimodalSequence
@@ -76,6 +78,11 @@ CASES: dict[str, Case] = {
     "adapter": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=1), {}),
     "adapter bank, ids": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": TOKENS}),
     "adapter bank, shares": (feed_forward, lambda base: AdapterBank(base, WIDTH, adapters=3), {"choice": SHARES}),
+    "adapter bank, gates": (
+        feed_forward,
+        lambda base: AdapterBank(base, WIDTH, adapters=3, gated=True),
+        {"choice": TOKENS},
+    ),
     "adapter bank, router": (
         feed_forward,
         lambda base: AdapterBank(base, WIDTH, adapters=3, condition=CONDITION),
@@ -127,6 +134,39 @@ def test_and_after_a_step_of_learning_it_no_longer_does(name: str) -> None:
             if weight.grad is not None:
                 weight -= 0.01 * weight.grad
     assert not torch.allclose(part(hidden, **arguments), expected)
+
+
+def by_modality(part: nn.Module) -> nn.Module:
+    return ByModality(copies(part), BRANCHES)
+
+
+WHOLE: dict[str, Callable[[nn.Module], object]] = {
+    "lora": lambda decoder: add_adapters(decoder, rank=2),
+    "dora": lambda decoder: add_adapters(decoder, rank=2, dora=True),
+    "lora by modality": lambda decoder: replace_modules(
+        decoder, r".*\.[qkvo]_proj", lambda base: ByModality(TypedLinear(base, rank=(3, 1)), BRANCHES)
+    ),
+    "every part by modality": lambda decoder: replace_modules(decoder, r"layers\.\d+\.(mlp|.*_proj|.*norm)", by_modality),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_at_first_a_whole_decoder_equals_its_base_bit_for_bit(name: str, decoder: nn.Module) -> None:
+    ids = torch.arange(12).view(2, 6)
+    expected = decoder(ids)
+    WHOLE[name](decoder)
+    assert torch.equal(decoder(ids), expected)
+
+
+def test_at_first_experts_in_every_second_layer_of_a_decoder_are_its_feed_forward(decoder: nn.Module) -> None:
+    """But for rounding: rows of a matrix product may depend on how many there are."""
+    ids = torch.arange(12).view(2, 6)
+    expected = decoder(ids)
+    taken = replace_modules(decoder, r"layers\.\d*[02468]\.mlp", lambda mlp: ExpertFeedForward(mlp, 16, experts=4))
+    assert taken == ["layers.0.mlp"]
+    torch.testing.assert_close(decoder(ids), expected)
+    add_adapters(decoder, rank=2)
+    torch.testing.assert_close(decoder(ids), expected)
 
 
 def test_every_part_of_the_room_is_held_to_it() -> None:

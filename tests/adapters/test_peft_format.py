@@ -8,52 +8,40 @@ from torch import nn
 
 from serval.adapters.by_modality import ByModality
 from serval.adapters.decomposed_linear import DecomposedLinear
-from serval.adapters.peft_format import add_adapters, load_adapters, merge_adapters, save_adapters
+from serval.adapters.peft_format import add_adapters, causal_lm_names, load_adapters, merge_adapters, save_adapters
 from serval.adapters.typed_linear import TypedLinear
 from serval.conversation.sequence import Modality
+from serval.language.decoder import Decoder
 from serval.refusal import Refusal
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # between peft and transformers
 IDS = torch.arange(12).view(2, 6)
-
-
-def llama():
-    """The same each time."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=24,
-        hidden_size=16,
-        intermediate_size=20,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        attn_implementation="eager",
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval()
-    shaken(model.parameters(), seed=0)
-    return model.requires_grad_(False)
-
-
-def shaken(parameters, seed=1):
-    """Numbers large enough that a mistake shows."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.15)
 
 
 def logits(model):
     with torch.no_grad():
-        return model(IDS).logits
+        out = model(IDS)
+    return out if isinstance(model, Decoder) else out.logits
 
 
-def by_peft(**options):
+def shaken(parameters):
+    """Numbers large enough that a mistake shows."""
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn_like(parameter) * 0.15)
+
+
+@pytest.fixture
+def by_peft(llama):
+    """Makes the tiny Llama with adapters of PEFT's that have learned something."""
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(llama(), LoraConfig(**options)).eval()
-    shaken(parameter for name, parameter in model.named_parameters() if "lora_" in name)
-    return model
+    def made(**options):
+        model = get_peft_model(llama(), LoraConfig(**options)).eval()
+        shaken(parameter for name, parameter in model.named_parameters() if "lora_" in name)
+        return model
+
+    return made
 
 
 PEFT = {
@@ -74,7 +62,7 @@ PEFT = {
 
 
 @pytest.mark.parametrize("kind", PEFT)
-def test_what_peft_saved_gives_the_same_here(kind, tmp_path):
+def test_what_peft_saved_gives_the_same_here(kind, by_peft, llama, tmp_path):
     peft = by_peft(**PEFT[kind])
     peft.save_pretrained(tmp_path)
     model = llama()
@@ -86,7 +74,7 @@ def test_what_peft_saved_gives_the_same_here(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "ranks and alphas apart"])
-def test_merged_it_is_what_peft_merges(kind, tmp_path):
+def test_merged_it_is_what_peft_merges(kind, by_peft, llama, tmp_path):
     peft = by_peft(**PEFT[kind])
     peft.save_pretrained(tmp_path)
     model = llama()
@@ -101,7 +89,7 @@ def test_merged_it_is_what_peft_merges(kind, tmp_path):
 
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("rank_stabilised", [False, True])
-def test_what_is_saved_here_gives_the_same_in_peft(dora, rank_stabilised, tmp_path):
+def test_what_is_saved_here_gives_the_same_in_peft(dora, rank_stabilised, llama, tmp_path):
     from peft import PeftModel
 
     model = llama()
@@ -118,7 +106,7 @@ def test_what_is_saved_here_gives_the_same_in_peft(dora, rank_stabilised, tmp_pa
     assert not torch.allclose(logits(model), logits(llama()), atol=1e-2)
 
 
-def test_dropout_and_the_more_precise_type_are_kept(tmp_path):
+def test_dropout_and_the_more_precise_type_are_kept(by_peft, llama, tmp_path):
     peft = by_peft(r=2, target_modules=["q_proj"], lora_dropout=0.25)
     peft.save_pretrained(tmp_path)
     model = llama().bfloat16()
@@ -133,7 +121,7 @@ def test_dropout_and_the_more_precise_type_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("dora", [False, True])
-def test_added_to_a_whole_model_they_change_no_bit_and_freeze_what_they_stand_on(dora):
+def test_added_to_a_whole_model_they_change_no_bit_and_freeze_what_they_stand_on(dora, llama):
     model = llama().requires_grad_()
     expected = logits(model)
     added = add_adapters(model, rank=2, dora=dora)
@@ -147,7 +135,7 @@ def test_added_to_a_whole_model_they_change_no_bit_and_freeze_what_they_stand_on
         add_adapters(model, rank=2)  # nothing is left to adapt, the adapters' own maps least of all
 
 
-def test_names_may_differ_from_those_in_the_file(tmp_path):
+def test_names_may_differ_from_those_in_the_file(by_peft, llama, tmp_path):
     peft = by_peft(**PEFT["lora"])
     peft.save_pretrained(tmp_path)
     model = llama()
@@ -156,6 +144,22 @@ def test_names_may_differ_from_those_in_the_file(tmp_path):
     save_adapters(model.model, tmp_path / "again", names=lambda name: f"model.{name}")
     saved, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "again", tmp_path))
     assert saved.keys() == theirs.keys() and all(torch.equal(saved[name], theirs[name]) for name in saved)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_what_peft_saved_gives_the_same_in_a_decoder_of_ours_and_back(kind, by_peft, llama, decoder, tmp_path):
+    from peft import PeftModel
+
+    peft = by_peft(**PEFT[kind])
+    peft.save_pretrained(tmp_path)
+    assert load_adapters(decoder, tmp_path, names=causal_lm_names)
+    torch.testing.assert_close(logits(decoder), logits(peft), rtol=1e-5, atol=1e-5)
+    shaken(parameter for parameter in decoder.parameters() if parameter.requires_grad)
+    save_adapters(decoder, tmp_path / "again", names=causal_lm_names)
+    again = PeftModel.from_pretrained(llama(), tmp_path / "again").eval()
+    torch.testing.assert_close(logits(again), logits(decoder), rtol=1e-5, atol=1e-5)
+    merge_adapters(decoder)
+    torch.testing.assert_close(logits(again), logits(decoder), rtol=1e-5, atol=1e-5)
 
 
 def saved(folder):
