@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from serval.encoders.onnx_session import open_session
 from serval.encoders.tfjs_graph import IR, OPSET
 
 SIDE: Final = 224
+STRIDE: Final = 32  # pixels between the places of its last map
 _STRIDED: Final = (1, 3, 5, 11)  # blocks that halve the picture; the other twelve keep it
 _BLOCKS: Final = 16
 _EPSILON: Final = 1e-3  # of its batch normalisation
@@ -31,7 +32,7 @@ class Lite0:
     def __init__(self, weights: Path, *, threads: int = 1) -> None:
         from safetensors.numpy import load_file
 
-        self._session = open_session(_graph(load_file(weights)), threads=threads)
+        self._session = open_session(graph(load_file(weights)), threads=threads)
 
     @classmethod
     def open(cls, threads: int = 1) -> Lite0:
@@ -64,8 +65,11 @@ def prepare(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(((small - _MIDDLE) / _SPAN).transpose(2, 0, 1), np.float32)[None]
 
 
-def _graph(tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """Serialized ONNX model: ``picture`` to ``feature`` and ``tags``, batch normalisation folded into the convolutions."""
+def graph(tensors: Mapping[str, NDArray[Any]], outputs: Sequence[str] = ("feature", "tags")) -> bytes:
+    """Serialized ONNX model: ``picture`` to ``outputs``, batch normalisation folded into the convolutions.
+
+    There is also ``map`` [1, 1280, 7, 7], which ``feature`` is the mean of. What nobody asks for is not computed.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []
@@ -100,7 +104,10 @@ def _graph(tensors: Mapping[str, NDArray[Any]]) -> bytes:
             x = f"{block}.sum"
     x = convolve(x, "_conv_head", "_bn1")
     initializers["_fc.weight"], initializers["_fc.bias"] = tensors["_fc.weight"], tensors["_fc.bias"]
+    width, classes = tensors["_fc.weight"].shape[1], tensors["_fc.weight"].shape[0]
+    shapes = {"map": [1, width, SIDE // STRIDE, SIDE // STRIDE], "feature": [1, width], "tags": [1, classes]}
     nodes += [
+        helper.make_node("Identity", [x], ["map"]),
         helper.make_node("GlobalAveragePool", [x], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["feature"]),
         helper.make_node("Gemm", ["feature", "_fc.weight", "_fc.bias"], ["logits"], transB=1),
@@ -111,10 +118,7 @@ def _graph(tensors: Mapping[str, NDArray[Any]]) -> bytes:
             nodes,
             "lite0",
             [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
-            [
-                helper.make_tensor_value_info("feature", TensorProto.FLOAT, [1, tensors["_fc.weight"].shape[1]]),
-                helper.make_tensor_value_info("tags", TensorProto.FLOAT, [1, tensors["_fc.weight"].shape[0]]),
-            ],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name]) for name in outputs],
             [numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name) for name, value in initializers.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
