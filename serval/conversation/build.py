@@ -82,6 +82,16 @@ def build_sequence(
     return from_segments(segments, embed, media_labels=media_labels, device=device)
 
 
+def stops(template: ChatTemplate, tokenizer: Tokenizer) -> frozenset[int]:
+    """Ids with which the assistant ends its turn: the special token that the template has after its words, the one that ends
+    texts, and what the model's files say."""
+    pieces = template.render([Message.of("user", "a"), Message.of("assistant", "b")], reply=False)
+    said = [each for each in encode_pieces(pieces, tokenizer, learn=True) if isinstance(each, TextSegment) and each.learn]
+    names = {id_: name for name, id_ in tokenizer.special_tokens.items()}
+    last = [each.ids[-1] for each in said[-1:]]
+    return template.ends | {id_ for id_ in names if id_ in last or names[id_] == template.variables.get("eos_token")}
+
+
 class _Kind(NamedTuple):
     """What neighbouring tokens share."""
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serval.conversation.messages import Media, MediaKind, Message, Text
-from serval.conversation.template_files import chat_template_of, family_of, places_of, tokens_of
+from serval.conversation.template_files import chat_template_of, ends_of, family_of, places_of, tokens_of
 from serval.refusal import Refusal
 
 _WORKER = Path(__file__).with_name("template_worker.py")
 _MEMORY = 512 << 20  # bytes of address space the worker may have
 _SOURCE = 1_000_000  # characters of a template
+_START_SECONDS = 60.0  # that the process may take to start, on a machine with much to do
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class ChatTemplate:
             gets each content as a list of parts; with none it gets strings, and media stand where they are in them.
         around: what the model was tuned to have before and after media of a kind, where its template leaves that to others.
         variables: what it may ask for besides: "bos_token", "eos_token", "enable_thinking" …
+        ends: ids that end a reply, by the model's files; `serval.conversation.build.stops` knows those of the template, too.
         seconds: how long one rendering may take.
         characters: how long a rendered conversation may be.
 
@@ -71,6 +73,7 @@ class ChatTemplate:
     placeholders: Mapping[MediaKind, str] = field(default_factory=dict)
     around: Mapping[MediaKind, tuple[str, str]] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    ends: frozenset[int] = frozenset()
     seconds: float = 5.0
     characters: int = 8_000_000
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -92,7 +95,7 @@ class ChatTemplate:
         """
         source, tokens = chat_template_of(folder, name), tokens_of(folder)
         places, around = places_of(source, tokens, family_of(folder))
-        return cls(source, places, around, tokens)
+        return cls(source, places, around, tokens, ends_of(folder))
 
     def render(
         self, messages: Sequence[Message], *, reply: bool = True, tools: Sequence[Mapping[str, Any]] = ()
@@ -193,16 +196,21 @@ class ChatTemplate:
             command = [sys.executable, "-I", str(_WORKER)]
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env={}, bufsize=0)
-            request = json.dumps({"source": self.source, "memory": _MEMORY, "seconds": self.seconds}).encode() + b"\n" + request
-        assert self._process.stdin is not None and self._process.stdout is not None
-        until, answer, output = time.monotonic() + self.seconds, bytearray(), self._process.stdout.fileno()
+            start = {"source": self.source, "memory": _MEMORY, "seconds": self.seconds}
+            self._exchange(json.dumps(start).encode() + b"\n", _START_SECONDS)
+        found: dict[str, Any] = json.loads(self._exchange(request, self.seconds))
+        return found
+
+    def _exchange(self, sent: bytes, seconds: float) -> bytes:
+        assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
+        until, answer, output = time.monotonic() + seconds, bytearray(), self._process.stdout.fileno()
         try:
-            sent = memoryview(request)
-            while sent:
-                sent = sent[self._process.stdin.write(sent) or 0 :]
+            rest = memoryview(sent)
+            while rest:
+                rest = rest[self._process.stdin.write(rest) or 0 :]
             while not answer.endswith(b"\n"):
                 if not select.select([output], [], [], max(0.0, until - time.monotonic()))[0]:
-                    raise Refusal("the chat template", f"it takes longer than {self.seconds:g} s", "use another template")
+                    raise Refusal("the chat template", f"it takes longer than {seconds:g} s", "use another template")
                 chunk = os.read(output, 1 << 20)
                 if not chunk:
                     raise BrokenPipeError
@@ -213,8 +221,7 @@ class ChatTemplate:
         except BaseException:
             self.close()
             raise
-        found: dict[str, Any] = json.loads(answer)
-        return found
+        return bytes(answer)
 
 
 def _plain(message: Message) -> dict[str, Any]:

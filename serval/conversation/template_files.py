@@ -93,6 +93,15 @@ def places_of(
     return places, around
 
 
+def ends_of(folder: Path) -> frozenset[int]:
+    """Ids after which a reply is over, by ``generation_config.json`` or ``config.json``; they give one or a list."""
+    for file in ("generation_config.json", "config.json"):
+        said = _object(folder / file).get("eos_token_id")
+        if said is not None:
+            return frozenset(each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int))
+    return frozenset()
+
+
 def family_of(folder: Path) -> str:
     """The ``model_type`` of ``config.json``; "" if it does not say."""
     return str(_object(folder / "config.json").get("model_type", ""))

@@ -131,6 +131,20 @@ for _name in (
     setattr(Written, _name, _on_text(_name))
 
 
+class Parts(list[dict[str, Any]]):
+    """Content as a list. For templates that take a system message or a tool's result for a text it is one, if it holds only
+    texts."""
+
+    def __init__(self, parts: list[dict[str, Any]], whole: Written | None) -> None:
+        super().__init__(parts)
+        self._whole = whole
+
+    def __str__(self) -> str:
+        if self._whole is None:
+            raise Refused("it takes a message with media for a text")
+        return self._whole
+
+
 class Generation(Extension):
     """``{% generation %}``: what the assistant is to learn to say."""
 
@@ -180,14 +194,15 @@ def conversation(shelf: Shelf, messages: list[dict[str, Any]], *, parts: bool) -
                 if not parts:
                     pieces[-1]["text"] = shelf.put("media", medium, number, place)
                 medium += 1
+        whole = None
+        if len(pieces) == 1:
+            whole = pieces[0].get("text")
+        elif all(part["type"] == "text" and (parts or part["time"] is None) for part in message["parts"]):
+            whole = shelf.written("".join(part["text"] for part in message["parts"]), number)
         if parts:
-            turn["content"] = pieces
-        elif len(pieces) == 1:
-            turn["content"] = pieces[0]["text"]
-        elif all(part["type"] == "text" and part["time"] is None for part in message["parts"]):
-            turn["content"] = shelf.written("".join(part["text"] for part in message["parts"]), number)
+            turn["content"] = Parts(pieces, whole)
         else:
-            turn["content"] = "".join(str(each["text"]) for each in pieces)
+            turn["content"] = "".join(str(each["text"]) for each in pieces) if whole is None else whole
         for key in ("name", "tool_call_id"):
             if message[key] is not None:
                 turn[key] = shelf.written(message[key], number)
@@ -265,6 +280,7 @@ def main() -> None:
     start = json.loads(sys.stdin.readline())
     environment, template = Sandbox(), None
     confine(start["memory"])
+    print("{}", flush=True)  # noqa: T201 - ready: from here on the time counts
     for line in iter(sys.stdin.readline, ""):
         if hasattr(signal, "alarm"):  # for when nobody is left to end it
             signal.alarm(int(start["seconds"]) + 2)

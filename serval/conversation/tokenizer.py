@@ -56,6 +56,8 @@ class Tokenizer:
             raise Refusal(path.name, (error.strerror or "it cannot be read").lower(), "fetch the weights again") from None
         except Exception:  # the library raises bare Exception for whatever it does not like
             raise Refusal(path.name, "it is not a tokenizer that can be read", "fetch the weights again") from None
+        self._tokenizer.no_padding()  # the file may ask for either
+        self._tokenizer.no_truncation()
         added = self._tokenizer.get_added_tokens_decoder()
         self._silent = frozenset(id_ for id_, token in added.items() if token.special)
         special = {id_: token for id_, token in added.items() if token.special or token.content.strip(" \t\r\n▁")}

@@ -30,7 +30,6 @@ class Style:
     tokenizer: Tokenizer
     variables: dict[str, str]
     placeholders: dict[str, str] = field(default_factory=dict)
-    lossless: bool = True  # what it encodes comes back as it was
 
     def save(self, folder: Path) -> Path:
         path = folder / "tokenizer.json"
@@ -189,10 +188,11 @@ def phi3() -> Style:
         *special("<|step|>", single_word=True),
     )
     template = (
-        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>\n{% else %}a <|image|> b<|step|>c <|step|> {{ eos_token }}{% endif %}"
+        "{% for m in messages %}<|{{ m.role }}|>\n" + _CONTENT.replace("PLACE", " <|image|> \n") + "<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% else %}b<|step|>c <|step|> {{ eos_token }}{% endif %}"
     )
-    return Style(added, template, pieces(added, **_llama2()), {"bos_token": "<s>", "eos_token": "<|endoftext|>"})
+    variables = {"bos_token": "<s>", "eos_token": "<|endoftext|>"}
+    return Style(added, template, pieces(added, **_llama2()), variables, {"image": "<|image|>"})
 
 
 def mistral() -> Style:

@@ -134,7 +134,7 @@ def test_media_go_where_the_template_puts_them_and_nowhere_else():
     with ChatTemplate(PARTS, {"image": "<image>", "video": "<video>"}) as template:
         pieces = template.render(messages)
     assert [piece.medium for piece in pieces if piece.kind == "media"] == [0, 1, 2]
-    assert pieces[:2] == (Piece("template", "user:"), Piece("text", "<image> is it <video>?"))
+    assert pieces[:2] == (Piece("template", "user:"), Piece("text", "<image> is it <video>?", message=0))
     with ChatTemplate(CHATML) as template:  # a template that knows only text: media stand where they are in it
         pieces = template.render(messages)
     assert [piece.kind for piece in pieces] == ["template", "text", "media", "media", "media", "template"]
@@ -142,6 +142,20 @@ def test_media_go_where_the_template_puts_them_and_nowhere_else():
         template.render(messages)
     with ChatTemplate("<image>", {"image": "<image>"}) as template, pytest.raises(Refusal, match="1 places for 0"):
         template.render(user("<image>"))
+
+
+def test_a_list_of_texts_is_a_text_for_templates_that_want_one():
+    source = "{% set first = messages[0].content | trim %}{{ first ~ '|' }}{{ messages[1].content ~ '' }}<image>"
+    image = {"type": "image", "path": "a.png"}
+    halves = [{"type": "text", "text": "<im"}, {"type": "text", "text": "age> "}]
+    with ChatTemplate(source, {"image": "<image>"}) as template:
+        messages = from_huggingface([{"role": "system", "content": " be brief\n"}, {"role": "user", "content": halves}])
+        messages = (*messages, *from_huggingface([{"role": "user", "content": [image]}]))
+        assert [(piece.kind, piece.text) for piece in template.render(messages)] == [
+            ("text", "be brief"), ("template", "|"), ("text", "<image> "), ("media", "<image>"),
+        ]  # fmt: skip
+        with pytest.raises(Refusal, match="it takes a message with media for a text"):
+            template.render((*messages[:1], messages[2]))
 
 
 def test_what_the_assistant_said_is_to_be_learned(chatml):

@@ -46,6 +46,13 @@ def test_special_tokens_written_by_a_person_are_ordinary_text(tokenizer):
             assert id_ not in ids and tokenizer.decode(ids) == text
 
 
+def test_nothing_is_added_or_cut_off_even_where_the_file_asks_for_it(tokenizers):
+    minilm = tokenizers["minilm"]  # its file pads to 128 tokens and cuts off there
+    assert len(minilm.encode("cat")) == 1 and minilm.encode("") == []
+    assert minilm.encode("cat " * 300) == minilm.encode("cat") * 300
+    assert minilm.decode(minilm.encode("A cat's whiskers, unbelievably")) == "a cat ' s whiskers , unbelievably"
+
+
 def test_special_tokens_are_had_by_name_and_leave_no_text(tokenizer):
     end = tokenizer.special("<|im_end|>")
     assert end == 2 and tokenizer.decode([*tokenizer.encode("bye"), end]) == "bye"
