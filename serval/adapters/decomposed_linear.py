@@ -13,6 +13,7 @@ class DecomposedLinear(nn.Module):
 
     DoRA (Liu et al. 2024, arXiv:2402.09353, equation 5). As in its section 4.3 the norm is taken as a constant when gradients
     are computed. m starts as the norms of W's rows and ΔW at zero, so at first the result is the frozen map's, bit for bit.
+    Used by mmE5 (rank 8, alpha 64).
 
     Raises ``ValueError`` for a rank below 1.
     """
@@ -29,6 +30,7 @@ class DecomposedLinear(nn.Module):
         super().__init__()
         self.direction = TypedLinear(base, rank=rank, alpha=alpha, dropout=dropout, dtype=dtype)
         self.magnitude = nn.Parameter(self._norms().clone())  # (width_out,)
+        self.train(base.training)
 
     def forward(self, hidden: Tensor) -> Tensor:
         base = self.direction.base

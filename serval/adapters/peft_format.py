@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from serval.adapters.by_modality import ByModality
 from serval.adapters.decomposed_linear import DecomposedLinear
@@ -142,38 +142,42 @@ def load_adapters(model: nn.Module, folder: Path, *, names: Names = str) -> list
     dropout = _check(config)
     dora, stabilised = config.flag("use_dora"), config.flag("use_rslora")
     alpha, alphas = config.number("lora_alpha", 8), _pattern(config, "alpha_pattern")
-    if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
-        raise Refusal(PICKLE, "it is a pickle, which may run anything when it is read", "take a safetensors version")
-    file = SafetensorsCheckpoint(folder / WEIGHTS)
-    shapes = {name: file.shape(name) for name in file.names()}
     linears = {names(name): (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    adapted = _adapted(config, shapes, linears)
-    wanted: dict[str, tuple[int, ...]] = {}
-    for name in adapted:
-        base, rank = linears[name][1], _rank(config, shapes, name)
-        wanted |= {f"{PREFIX}{name}{DOWN}": (rank, base.in_features), f"{PREFIX}{name}{UP}": (base.out_features, rank)}
-        if dora:
-            wanted[f"{PREFIX}{name}{MAGNITUDE}"] = (base.out_features,)
-    refuse_differences(WEIGHTS, differences(wanted, shapes), "give the adapters that were made for this model")
-    if not wanted:
-        raise Refusal(WEIGHTS, "there is no adapter in it", "save them again")
-    tensors = {name: file.tensor(name) for name in wanted}
+    tensors = _tensors(folder, config, {name: linear for name, (_, linear) in linears.items()})
     loaded: list[Adapter] = []
-    for name in adapted:
-        down, up = tensors[f"{PREFIX}{name}{DOWN}"], tensors[f"{PREFIX}{name}{UP}"]
-        (own, base), rank = linears[name], len(down)
-        own_alpha = next((value for end, value in alphas.items() if _means(end, name)), alpha)
-        dtype = torch.promote_types(down.dtype, base.weight.dtype)
-        kind = DecomposedLinear if dora else TypedLinear
-        adapter = kind(base, rank=rank, alpha=_alpha(own_alpha, rank, stabilised), dropout=dropout, dtype=dtype)
+    for name, (own, base) in linears.items():
+        down = tensors.get(f"{PREFIX}{name}{DOWN}")
+        if down is None:
+            continue
+        rank, dtype = len(down), torch.promote_types(down.dtype, base.weight.dtype)
+        its_alpha = _alpha(next((value for end, value in alphas.items() if _means(end, name)), alpha), rank, stabilised)
+        adapter = (DecomposedLinear if dora else TypedLinear)(base, rank=rank, alpha=its_alpha, dropout=dropout, dtype=dtype)
         with torch.no_grad():
             _branch(adapter).down.copy_(down)
-            _branch(adapter).up.copy_(up)
+            _branch(adapter).up.copy_(tensors[f"{PREFIX}{name}{UP}"])
             if isinstance(adapter, DecomposedLinear):
                 adapter.magnitude.copy_(tensors[f"{PREFIX}{name}{MAGNITUDE}"])
         put(model, own, adapter)
         loaded.append(adapter)
     return loaded
+
+
+def _tensors(folder: Path, config: Fields, linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """All that is in the file, once it is what the configuration and the model say."""
+    if not (folder / WEIGHTS).exists() and (folder / PICKLE).exists():
+        raise Refusal(PICKLE, "it is a pickle, which may run anything when it is read", "take a safetensors version")
+    file = SafetensorsCheckpoint(folder / WEIGHTS)
+    found = {name: file.shape(name) for name in file.names()}
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name in _adapted(config, found, linears):
+        linear, rank = linears[name], _rank(config, found, name)
+        wanted |= {f"{PREFIX}{name}{DOWN}": (rank, linear.in_features), f"{PREFIX}{name}{UP}": (linear.out_features, rank)}
+        if config.flag("use_dora"):
+            wanted[f"{PREFIX}{name}{MAGNITUDE}"] = (linear.out_features,)
+    refuse_differences(WEIGHTS, differences(wanted, found), "give the adapters that were made for this model")
+    if not wanted:
+        raise Refusal(WEIGHTS, "there is no adapter in it", "save them again")
+    return {name: file.tensor(name) for name in wanted}
 
 
 def _alpha(alpha: float, rank: int, stabilised: bool) -> float:

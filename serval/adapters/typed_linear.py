@@ -59,6 +59,7 @@ class TypedLinear(nn.Module):
         self.gate = nn.Linear(base.in_features, len(self.ranks), bias=False).to(learned) if gated else None
         self.dropout = nn.Dropout(dropout)
         self._unmerged: Tensor | None = None
+        self.train(base.training)  # in a model that is evaluated nothing is dropped
 
     @property
     def branches(self) -> int:

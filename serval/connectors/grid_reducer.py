@@ -53,9 +53,17 @@ def depth_to_space(features: Tensor, side: int) -> Tensor:
     return from_windows(features.reshape(*grid, side * side, width // (side * side)), side)
 
 
-def window_pool(features: Tensor, side: int) -> Tensor:
-    """(…, rows, columns, width) → (…, rows/side, columns/side, width): the mean of each window of ``side`` by ``side``."""
-    return windows(features, side).mean(-2)
+def window_pool(features: Tensor, side: int, scores: Tensor | None = None) -> Tensor:
+    """(…, rows, columns, width) → (…, rows/side, columns/side, width): the mean of each window of ``side`` by ``side``.
+
+    With ``scores`` (…, rows, columns) each token weighs as its share of a softmax over its window: FlashSloth's spatial
+    attention pooling (``side=3``), whose scores are a small MLP of the token.
+    """
+    cells = windows(features, side)
+    if scores is None:
+        return cells.mean(-2)
+    shares = windows(scores[..., None], side).softmax(-2)
+    return (cells * shares).sum(-2)
 
 
 def average_pool(features: Tensor, grid: Grid) -> Tensor:

@@ -109,6 +109,9 @@ def test_what_is_saved_here_gives_the_same_in_peft(dora, rank_stabilised, llama,
 def test_dropout_and_the_more_precise_type_are_kept(by_peft, llama, tmp_path):
     peft = by_peft(r=2, target_modules=["q_proj"], lora_dropout=0.25)
     peft.save_pretrained(tmp_path)
+    model = llama()
+    load_adapters(model, tmp_path)
+    torch.testing.assert_close(logits(model), logits(peft), rtol=1e-5, atol=1e-5)  # as nothing learns, nothing is dropped
     model = llama().bfloat16()
     (adapter, _) = load_adapters(model, tmp_path)
     assert adapter.dropout.p == 0.25

@@ -54,6 +54,17 @@ def test_pooling_by_window_and_by_grid_agree_where_the_map_divides(side, cells):
     torch.testing.assert_close(window_pool(features, side), average_pool(features, (cells, cells)))
 
 
+def test_scores_weigh_the_tokens_of_a_window_and_of_no_other():
+    features, scores = torch.randn(2, 6, 9, 4), torch.randn(2, 6, 9)
+    torch.testing.assert_close(window_pool(features, 3, torch.ones(2, 6, 9)), window_pool(features, 3))
+    pooled = window_pool(features, 3, scores)
+    shares = scores[1, 3:, 6:].flatten().softmax(0)
+    torch.testing.assert_close(pooled[1, 1, 2], shares @ features[1, 3:, 6:].flatten(0, 1))
+    scores[1, 4, 7] = 1e4
+    torch.testing.assert_close(window_pool(features, 3, scores)[1, 1, 2], features[1, 4, 7])
+    assert torch.equal(window_pool(features, 3, scores)[0], pooled[0])
+
+
 def test_pooling_keeps_the_mean():
     features = torch.randn(2, 24, 24, 5, dtype=torch.float64)
     torch.testing.assert_close(average_pool(features, (3, 3)).mean((1, 2)), features.mean((1, 2)))
