@@ -11,8 +11,9 @@ from torch import Tensor
 from serval.language.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 from serval.language.config import DecoderConfig
 from serval.language.decoder import Decoder
-from serval.language.families import read_config
+from serval.language.families import config_from, read_config
 from serval.language.layout import Layout, layout, piece, prefix_of
+from serval.weights.gguf import open_gguf
 
 _OTHER_HALF = ("rotary_emb.inv_freq",)  # old files keep what is computed
 
@@ -27,12 +28,15 @@ def load_decoder(
     """A decoder, ready to read, from files with Hugging Face's names.
 
     Args:
-        weights: a model's folder, with ``model.safetensors`` whole or in shards, or one such file.
-        config: the ``config.json``; by default the one beside the weights.
+        weights: a model's folder, with ``model.safetensors`` whole or in shards; one such file; or a GGUF file.
+        config: the ``config.json``; by default the one beside the weights. A GGUF file has its own.
 
     Raises:
         Refusal: a file is missing or damaged, or its tensors are not those that the configuration asks for; it says which.
     """
+    if weights.suffix == ".gguf":
+        gguf = open_gguf(weights, dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32)
+        return fill_decoder(config_from(gguf.config, weights.name), gguf, dtype=dtype, device=device)
     if config is None:
         config = (weights if weights.is_dir() else weights.parent) / "config.json"
     if isinstance(config, Path):

@@ -140,3 +140,12 @@ def test_smollm2_says_what_transformers_makes_it_say(smollm2, reference_smollm2)
     expected = reference_smollm2.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None)
     found = list(generate(DecoderSession(smollm2, 100), ids, stops=(), most=20))
     assert found == expected[0, len(ids) :].tolist()
+
+
+@torch.inference_mode()
+def test_smollm2_is_read_straight_from_its_gguf(smollm2):
+    """The safetensors were made of the same numbers, rounded to bfloat16."""
+    straight = load_decoder(locate("smollm2", "model.gguf"), dtype=torch.bfloat16)
+    assert straight.config == smollm2.config
+    for (name, ours), theirs in zip(straight.named_parameters(), smollm2.parameters(), strict=True):
+        assert torch.equal(ours.float(), theirs), name
