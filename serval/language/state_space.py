@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serval.conversation.sequence import MultimodalSequence
 from serval.language.config import NormConfig
 from serval.language.norm import RMSNorm
 from serval.language.reading import Reading, through
 from serval.language.selective_scan import scan_chunked, scan_step
-
-if TYPE_CHECKING:
-    from serval.conversation.sequence import MultimodalSequence
 
 _A_RANGE = (1.0, 16.0)  # -A at first; a head forgets the faster the larger it is
 _DT_RANGE = (1e-3, 0.1)  # dt at first, where the projection says nothing
@@ -35,7 +32,7 @@ class Mamba2Config:
         conv_kernel: tokens that the convolution sees, the newest included.
         bias: of the projections.
         limit: least and greatest dt.
-        chunk: tokens in a chunk of the scan. It changes speed alone: on CPUs 64 is fastest, on GPUs some hundreds.
+        chunk: tokens in a chunk of the scan. It changes speed alone: 64 is fastest on a CPU; published kernels for GPUs take 256.
         wide_residual: states between layers are float32, whatever the weights are kept in.
 
     Raises:
