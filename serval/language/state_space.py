@@ -32,7 +32,7 @@ class Mamba2Config:
         conv_kernel: tokens that the convolution sees, the newest included.
         bias: of the projections.
         limit: least and greatest dt.
-        chunk: tokens in a chunk of the scan. It changes speed alone: 64 is fastest on a CPU; published kernels for GPUs take 256.
+        chunk: tokens in a chunk of the scan. It changes speed alone: 64 is fastest on a CPU; kernels for GPUs take 256.
         wide_residual: states between layers are float32, whatever the weights are kept in.
 
     Raises:
