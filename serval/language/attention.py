@@ -54,11 +54,10 @@ class Attention(nn.Module):
         queries, keys, values = (through(each, hidden, sequence) for each in (self.q_proj, self.k_proj, self.v_proj))
         if config.qk_norm == "width":
             queries, keys = through(self.q_norm, queries, sequence), through(self.k_norm, keys, sequence)
-        queries, keys, values = (
-            each.view(*each.shape[:2], -1, config.head_dim).transpose(1, 2) for each in (queries, keys, values)
-        )
+        queries, keys, values = (each.view(*each.shape[:2], -1, config.head_dim) for each in (queries, keys, values))
         if config.qk_norm == "head":
             queries, keys = through(self.q_norm, queries, sequence), through(self.k_norm, keys, sequence)
+        queries, keys, values = (each.transpose(1, 2) for each in (queries, keys, values))
         return queries, keys, values
 
     def _turned_late(self, queries: Tensor, keys: Tensor, entries: Entries, reading: Reading) -> tuple[Tensor, Tensor]:

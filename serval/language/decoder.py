@@ -15,7 +15,7 @@ from serval.language.cache import KVCache, numbered
 from serval.language.config import DecoderConfig, LayerConfig
 from serval.language.layer import Layer
 from serval.language.norm import RMSNorm
-from serval.language.reading import Reading
+from serval.language.reading import Reading, through
 from serval.language.state_space import Mamba2Layer
 from serval.refusal import Refusal
 
@@ -153,7 +153,8 @@ class Decoder(nn.Module):
             if str(index) in self.inserted:
                 changed = self.inserted[str(index)](hidden, reading)
                 hidden, reading = changed if isinstance(changed, tuple) else (changed, reading)
-        return self.norm(hidden).to(self.dtype), reading.sequence  # a family may keep what lies between layers wider
+        normed = through(self.norm, hidden, reading.sequence)
+        return normed.to(self.dtype), reading.sequence  # a family may keep what lies between layers wider
 
     def reading(
         self,
@@ -176,8 +177,8 @@ class Decoder(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, vocabulary) from `states` (…, width), of all positions or of those that are wanted."""
-        head = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
         flat = states.reshape(-1, states.shape[-1])  # of three dimensions, a single token would have the whole head copied
-        logits = functional.linear(flat, head).view(*states.shape[:-1], -1)
+        flat = functional.linear(flat, self.embed_tokens.weight) if self.lm_head is None else self.lm_head(flat)
+        logits = flat.view(*states.shape[:-1], -1)
         cap = self.config.logit_softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from serval.conversation.sequence import MultimodalSequence
 from serval.language.config import ExpertsConfig, FeedForwardConfig
+from serval.language.reading import through
 
 
 def _gelu_tanh(states: Tensor) -> Tensor:
@@ -25,6 +27,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class FeedForward(nn.Module):
     """down(act(gate x) · up x): SwiGLU and its kin (Shazeer 2020, arXiv:2002.05202)."""
 
+    reads_sequence = True
+
     def __init__(self, width: int, config: FeedForwardConfig) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(width, config.width, bias=config.bias)
@@ -32,8 +36,12 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(config.width, width, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.down_proj(self.activation(self.gate_proj(hidden)) * self.up_proj(hidden))
+    def forward(self, hidden: Tensor, sequence: MultimodalSequence | None = None) -> Tensor:
+        """(…, width) → the same shape. Maps that look at what tokens are ask for the ``sequence``."""
+        if sequence is None:
+            return self.down_proj(self.activation(self.gate_proj(hidden)) * self.up_proj(hidden))
+        gated = self.activation(through(self.gate_proj, hidden, sequence)) * through(self.up_proj, hidden, sequence)
+        return through(self.down_proj, gated, sequence)
 
 
 def route(logits: Tensor, chosen: int, *, renormalise: bool) -> tuple[Tensor, Tensor]:

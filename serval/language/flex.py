@@ -46,7 +46,8 @@ def flex_mix(
         return torch.tanh(score / softcap) * softcap
 
     batch, many = (seen.shape[0] if rows else None), (seen.shape[1] if heads else None)
-    blocks = create_block_mask(visible, batch, many, *seen.shape[2:], device=str(queries.device))
+    new, total = seen.shape[2:]
+    blocks = create_block_mask(visible, batch, many, new, total, device=str(queries.device))
     change = None if softcap is None else capped
     mixed: Tensor = _attention(compiled)(
         queries, keys, values, score_mod=change, block_mask=blocks, scale=scale, enable_gqa=queries.shape[1] != keys.shape[1]

@@ -7,6 +7,8 @@ from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from serval.refusal import Refusal
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,13 +53,24 @@ class KeptSession:
         with self._lock:
             kept, kept_ids = self._session, self._ids
         known = max(end for end in ends if end <= len(kept_ids) and ids[:end] == kept_ids[:end])
-        session = kept.fork(known, capacity) if kept is not None and known else self._begin(capacity)
+        session = self._taken_up(kept, known, capacity) if kept is not None and known else None
+        if session is None:
+            session, known = self._begin(capacity), 0
         for start, end in pairwise(ends):
             if start >= known:
                 session.read(ids[start:end])
         keep = max(end for end in ends if end <= self._most)
         if keep > known or ids[:keep] != kept_ids[:keep]:
-            beginning = session.fork(keep, keep)
+            beginning = self._taken_up(session, keep, keep)
+            if beginning is None:
+                return session
             with self._lock:
                 self._session, self._ids = beginning, ids[:keep]
         return session
+
+    def _taken_up(self, session: ForkableSession, length: int, capacity: int) -> ForkableSession | None:
+        """None for a model that remembers by a state, and cannot go back to what it was at ``length``."""
+        try:
+            return session.fork(length, capacity)
+        except Refusal:
+            return None

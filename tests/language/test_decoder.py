@@ -149,3 +149,37 @@ def test_smollm2_is_read_straight_from_its_gguf(smollm2):
     assert straight.config == smollm2.config
     for (name, ours), theirs in zip(straight.named_parameters(), smollm2.parameters(), strict=True):
         assert torch.equal(ours.float(), theirs), name
+
+
+@torch.inference_mode()
+def test_every_part_of_a_layer_may_look_at_what_tokens_are(tmp_path):
+    """Each is called with the sequence beside its states, (batch, new, …) as the sequence is."""
+    from torch import nn
+
+    from .families import tiny_model
+    from .sequences import CONVERSATION, mixed
+
+    tiny_model("qwen3", tmp_path)
+    decoder, seen = load_decoder(tmp_path), []
+
+    class Looking(nn.Module):
+        reads_sequence = True
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, hidden, sequence):
+            assert hidden.shape[:2] == sequence.modality.shape
+            seen.append(sequence.modality)
+            return self.inner(hidden)
+
+    sequence = mixed(CONVERSATION)
+    expected = decoder(sequence)
+    layer = decoder.layers[1]
+    wraps = [(layer, name) for name in ("input_layernorm", "pre_feedforward_layernorm")]
+    wraps += [(layer.self_attn, f"{name}_proj") for name in "qkvo"] + [(layer.self_attn, f"{name}_norm") for name in "qk"]
+    wraps += [(layer.mlp, f"{name}_proj") for name in ("gate", "up", "down")] + [(decoder, "norm")]
+    for module, name in wraps:
+        setattr(module, name, Looking(getattr(module, name)))
+    assert torch.equal(decoder(sequence), expected) and len(seen) == len(wraps) == 12
