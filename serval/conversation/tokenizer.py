@@ -69,7 +69,9 @@ class Tokenizer:
         }
         self._added = {id_: token.content.encode() for id_, token in added.items()}
         # A character that is not in the vocabulary may become the unknown token: it says nothing but that.
-        self._never = frozenset(special) - {self._tokenizer.token_to_id(content["model"].get("unk_token") or "")}
+        model = content["model"]
+        unknown = model.get("unk_id") if "unk_id" in model else self._tokenizer.token_to_id(model.get("unk_token") or "")
+        self._never = frozenset(special) - {unknown}
         self._spelling = spelling_of(content, self._ordinary, path.name)
         self._prefix = _prefix(content)
         self.vocabulary_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)

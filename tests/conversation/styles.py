@@ -198,11 +198,11 @@ def phi3() -> Style:
 def mistral() -> Style:
     added = special("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[IMG]")
     template = (
-        "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"
-        "{% else %}[INST] {{ m.content }}[/INST]{% endif %}{% endfor %}"
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}{{ eos_token }}"
+        "{% else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}"
     )
-    scheme = {"replacement": "▁", "prepend_scheme": "first", "split": False}
-    tokenizer = pieces(added, normalizers.NFC(), pre_tokenizers.Metaspace(**scheme), decoders.Metaspace(**scheme))
+    first = pre_tokenizers.Metaspace("▁", "first", split=False)
+    tokenizer = pieces(added, normalizers.NFC(), first, _llama2()["decoder"])
     return Style(added, template, tokenizer, {"bos_token": "<s>", "eos_token": "</s>"})
 
 

@@ -3,11 +3,16 @@
 import json
 
 import pytest
+import tokenizers as tokenizers_library
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import decoders, models, pre_tokenizers
 
 from serval.conversation.tokenizer import Tokenizer
 from serval.refusal import Refusal
+from serval.weights import locate
+
+from .styles import STYLES, byte_level, special
 
 TEXTS = [
     "A man in a suit.",
@@ -60,15 +65,59 @@ def test_special_tokens_are_had_by_name_and_leave_no_text(tokenizer):
         tokenizer.special("<image>")
 
 
-def test_ids_are_those_of_the_library_for_ordinary_text(tokenizer):
-    import tokenizers
-
-    from serval.weights import locate
-
-    library = tokenizers.Tokenizer.from_file(str(locate("smollm2", "tokenizer.json")))
+@pytest.mark.parametrize("family", ["smollm2", *STYLES])
+def test_ids_and_texts_are_those_of_the_library_for_ordinary_text(tokenizers, styles, family):
+    ours = tokenizers[family]
+    path = locate("smollm2", "tokenizer.json")
+    library = styles[family].tokenizer if family in styles else tokenizers_library.Tokenizer.from_file(str(path))
     for text in TEXTS:
-        assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids
-        assert tokenizer.decode(tokenizer.encode(text)) == library.decode(library.encode(text).ids)
+        ids = library.encode(text, add_special_tokens=False).ids
+        assert ours.encode(text) == ids and ours.decode(ids) == library.decode(ids)
+
+
+@pytest.mark.parametrize("family", ["smollm2", *STYLES])
+def test_what_goes_on_with_a_text_begins_with_no_space_of_its_own(tokenizers, family):
+    ours = tokenizers[family]
+    for text, more in (("The dog", "barks"), ("The dog", " barks"), ("a\n", "\nb"), ("", "x"), ("猫", "猫")):
+        assert ours.decode(ours.encode(f"*{text}") + ours.encode(more, "text")) == f"*{text}{more}"
+    always, first = ("phi3", "llava"), ("mistral",)
+    for before, families in (("nothing", always + first), ("special", always)):
+        begins = ours.decode(ours.encode("*") + ours.encode("dog", before))
+        assert begins == ("* dog" if family in families else "*dog")
+
+
+def test_a_unigram_vocabulary_that_holds_its_special_tokens_as_pieces(tmp_path):
+    """T5's and XLM-R's kind: the likeliest way to read a text would be the special token."""
+    letters = [(each, -5.0) for each in "▁<>/abcdefghijklmnopqrstuvwxyz"]
+    made = tokenizers_library.Tokenizer(models.Unigram([("<unk>", 0.0), *letters, ("<image>", -0.1), ("▁dog", -1.0)], unk_id=0))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    made.add_special_tokens(["<unk>", "</s>"])
+    made.add_tokens(["<image>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer(tmp_path / "tokenizer.json")
+    assert ours.encode("a dog") == made.encode("a dog").ids and ours.decode(ours.encode("a dog")) == "a dog"
+    for text in ("<image>", "a<image>b <image>", "</s>"):
+        ids = ours.encode(text)
+        assert not set(ids) & {ours.special("<image>"), ours.special("</s>")} and ours.decode(ids) == text
+    assert ours.encode("猫", "text") == [0] and ours.decode([0]) == ""  # what it cannot spell is unknown, and says nothing
+
+
+def test_a_token_added_as_it_is_written_is_not_read_as_bytes(tmp_path):
+    """In byte-level vocabularies é is how the byte E9 is written; in an added token it is a letter."""
+    made = byte_level((*special("<é>", special=False), *special("<ü>")))
+    made.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer(tmp_path / "tokenizer.json")
+    assert ours.decode([ours.special("<é>"), ours.special("<ü>"), *ours.encode("é")]) == "<é>é"  # only one is called special
+
+
+def test_what_a_template_wrote_is_cut_at_the_longest_special_token(tokenizers):
+    llava, phi3 = tokenizers["llava"], tokenizers["phi3"]
+    cut = [each if isinstance(each, str) else each.content for each in llava.cut("a<image>_2<im b<image>>")]
+    assert cut == ["a", "<image>_2", "<im", " b", "<image>", ">"]
+    assert list(phi3.cut("b<|step|>c")) == ["b<|step|>c"]  # it stands alone or is none
+    assert list(phi3.cut("")) == []
+    (end,) = phi3.cut("<|end|>")
+    assert (end.id, end.strips_left, end.strips_right) == (phi3.special("<|end|>"), False, True)
 
 
 @settings(deadline=None, max_examples=200)
@@ -110,9 +159,6 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_a_tokenizer_that_is_not_byte_level_is_refused(tmp_path):
-    import tokenizers
-    from tokenizers import models
-
-    tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
+    tokenizers_library.Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(Refusal, match="byte-level"):
         Tokenizer(tmp_path / "tokenizer.json")
