@@ -29,7 +29,11 @@ def watch(
         ),
     ] = None,
     answerer: Annotated[
-        str | None, typer.Option(help="template (default), smollm2, or the URL of an OpenAI-compatible endpoint.")
+        str | None,
+        typer.Option(
+            help="template (default), smollm2, the folder of a vision-language model, or the URL of an OpenAI-compatible "
+            "endpoint."
+        ),
     ] = None,
     gate: Annotated[
         str | None,

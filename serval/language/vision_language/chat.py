@@ -1,0 +1,153 @@
+"""To talk with a model that sees: messages and pictures in, words out as they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from serval.conversation.messages import Media, Message
+from serval.conversation.segments import TextSegment
+from serval.refusal import Refusal
+
+if TYPE_CHECKING:
+    from serval.language.cache import KVCache
+    from serval.language.generation.sampling import Sampling
+    from serval.language.vision_language.model import Seen, VisionLanguageModel
+
+_SHOWN_BYTES = 1 << 20  # of each file of weights that its identity is of
+
+
+class SeeingModel(Protocol):
+    """Whatever answers with words to messages and pictures: `PictureChat`, or `TransformersModel` for any other family.
+
+    Attributes:
+        model_id: name and hash, for the record.
+    """
+
+    model_id: str
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        media: Mapping[Media, Seen],
+        max_tokens: int = ...,
+        stop: Sequence[str] = ...,
+        cancelled: Callable[[], bool] = ...,
+        on_text: Callable[[str], None] = ...,
+    ) -> str:
+        """The assistant's next words.
+
+        Args:
+            media: what each media part of the messages shows.
+            max_tokens: how many tokens at the most.
+            stop: texts before which the words end.
+            cancelled: asked before every token; when it says so, the words so far are all.
+            on_text: told every piece of text as soon as it is certain; together they are what is returned.
+
+        Raises:
+            Refusal: the conversation is too long, or holds what the model cannot read.
+        """
+        ...
+
+
+def open_seeing_model(folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> SeeingModel:
+    """The model of a folder: ours where the family is known here, else transformers'. Raises `Refusal` as these do."""
+    from serval.encoders.tower_files import TowerFiles
+    from serval.language.vision_language.config import FAMILIES
+
+    if TowerFiles(folder).config().get("model_type") in FAMILIES:
+        return PictureChat.open(folder, dtype=dtype, device=device)
+    from serval.language.vision_language.transformers_model import TransformersModel
+
+    return TransformersModel.open(folder, dtype=dtype, device=device)
+
+
+class PictureChat:
+    """A `VisionLanguageModel` that replies."""
+
+    def __init__(self, model: VisionLanguageModel, model_id: str) -> None:
+        self.model_id = model_id
+        self._model = model
+
+    @classmethod
+    def open(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> PictureChat:
+        """Of a model's folder. Raises `Refusal` as `VisionLanguageModel.from_pretrained`, and where it has no tokenizer."""
+        from serval.language.vision_language.model import VisionLanguageModel
+
+        model = VisionLanguageModel.from_pretrained(folder, dtype=dtype, device=device)
+        if model.speech is None:
+            raise Refusal(folder.name, "there is no tokenizer.json in it", "fetch the model again")
+        return cls(model, identity(folder))
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        media: Mapping[Media, Seen],
+        max_tokens: int = 64,
+        stop: Sequence[str] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] = lambda text: None,
+        sampling: Sampling | None = None,
+    ) -> str:
+        """See `SeeingModel.reply`; the likeliest token is taken every time unless ``sampling`` says otherwise."""
+        from serval.language.generation.generate import stream
+        from serval.language.generation.request import Request
+        from serval.language.generation.sampling import Sampling
+        from serval.language.generation.session import PIECE
+
+        model, speech = self._model, self._model.speech
+        assert speech is not None
+        with torch.inference_mode():
+            segments = model.segments(messages, media)
+            sequence = model.joined(segments)
+            length, limit, last = sequence.length + max_tokens, model.config.text.max_position, segments[-1]
+            if length > limit:
+                why = f"with its reply it is {length} tokens long, and {limit} is the limit"
+                raise Refusal("the conversation", why, "shorten it, or show fewer pictures")
+            if not isinstance(last, TextSegment):
+                raise Refusal("the chat template", "it does not begin the reply", "use another template")
+            cache = model.new_cache(length)
+            for start in range(0, sequence.length - 1, PIECE):
+                if cancelled():
+                    return ""
+                model(sequence.slice(start, min(start + PIECE, sequence.length - 1)), cache, last=True)
+        before = [id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids]
+        request = Request(
+            [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), before=before
+        )  # the last token alone is read by the loop
+        said = []
+        for event in stream(_Session(model, cache), request, tokenizer=speech.tokenizer, cancelled=cancelled):
+            if event.text:
+                said.append(event.text)
+                on_text(event.text)
+        return "".join(said)
+
+
+class _Session:
+    """A conversation that goes on after what the cache holds."""
+
+    def __init__(self, model: VisionLanguageModel, cache: KVCache) -> None:
+        self._model, self._cache = model, cache
+
+    @property
+    def room(self) -> int:
+        return self._cache.capacity - self._cache.length
+
+    def read(self, ids: Sequence[int]) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = self._model(torch.tensor([ids], device=self._model.device), self._cache, last=True)
+            return logits[0, 0]
+
+
+def identity(folder: Path) -> str:
+    """The folder's name, and a hash over ``config.json`` and, of each file of weights, its size and its first megabyte:
+    reading all of a large model would take longer than its first answer."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(_SHOWN_BYTES))
+    return f"{folder.resolve().name} ({digest.hexdigest()[:16]})"

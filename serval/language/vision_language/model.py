@@ -1,0 +1,220 @@
+"""A vision-language model: pictures through a tower and a connector become tokens among those of the text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from serval.conversation.build import encode_pieces
+from serval.conversation.messages import Media, Message, media_of
+from serval.conversation.segments import MediaSegment, TextSegment, from_segments, grid_positions
+from serval.conversation.sequence import Modality, MultimodalSequence
+from serval.conversation.template import Piece
+from serval.encoders.picture_input import Picture
+from serval.language.cache import KVCache
+from serval.language.decoder import Decoder
+from serval.language.vision_language.config import VisionLanguageConfig
+from serval.language.vision_language.families import FAMILIES
+from serval.language.vision_language.pictures import Plan, checked, pack
+from serval.language.vision_language.speech import Speech
+from serval.refusal import Refusal
+
+if TYPE_CHECKING:
+    from serval.media.frame import Frame
+
+Seen = Picture | Sequence["Frame"]
+"""A picture (height, width, 3) uint8 RGB, or the frames of a video."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A medium as the tower reads it.
+
+    Attributes:
+        pixels: (tiles, 3, side, side) or (patches, numbers of a patch) float32.
+        times: seconds of each frame of a video.
+    """
+
+    pixels: Tensor
+    plan: Plan
+    times: tuple[float, ...] = ()
+
+
+class VisionLanguageModel(nn.Module):
+    """Tower, connector and decoder of LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, Idefics3, SmolVLM, InternVL, Qwen2-VL or
+    Qwen2.5-VL, as Hugging Face's folders hold them (`from_pretrained`).
+
+    Attributes:
+        vision: of `serval.encoders` (CLIP, SigLIP), or transformers' own module of the family.
+        connector: (tiles, tokens, width of the tower) → (tiles, tokens, width of the decoder).
+        newline: (width,), what ends rows of tokens, in families that have it.
+        speech: tokenizer and chat template; None where the folder has none, or the model is new.
+        papers: files of the folder besides weights and configuration, which go with the model when it is saved.
+        origin: OWNER/NAME of a model from the hub.
+    """
+
+    def __init__(self, config: VisionLanguageConfig, decoder: Decoder | None = None) -> None:
+        super().__init__()
+        self.config, self.family = config, FAMILIES[config.family]
+        self.pictures = self.family.pictures(config)
+        self.vision = self.family.tower(config)
+        self.connector = self.family.connector(config)
+        width = config.text.width
+        self.newline = nn.Parameter(torch.randn(width) * width**-0.5) if self.family.newline else None
+        self.decoder = Decoder(config.text) if decoder is None else decoder
+        self.speech: Speech | None = None
+        self.papers: dict[str, bytes] = {}
+        self.origin: str | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: Path | str,
+        revision: str | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        allow_download: bool = False,
+    ) -> VisionLanguageModel:
+        """A model of a folder, frozen and ready to read.
+
+        Args:
+            source: the folder; or with ``revision``, the 40 digits of a commit, a model's OWNER/NAME on the hub, which
+                has to be on this machine unless ``allow_download``. Only safetensors are ever read.
+
+        Raises:
+            Refusal: a file is missing or damaged, or its tensors are not those that ``config.json`` asks for; it says which.
+        """
+        from serval.language.vision_language.load import hub_folder, load_vision_language_model
+
+        folder = Path(source) if revision is None else hub_folder(str(source), revision, allow_download)
+        model = load_vision_language_model(folder, dtype=dtype, device=device)
+        model.origin = None if revision is None else str(source)
+        return model
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write what `from_pretrained` and transformers read, and a model card."""
+        from serval.language.vision_language.save import save_vision_language_model
+
+        save_vision_language_model(self, Path(folder))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.device
+
+    def prepare(self, seen: Seen, *, alone: bool = True) -> Prepared:
+        """What the tower reads of a picture or a video; ``alone`` says that the conversation has no other picture.
+
+        Raises:
+            Refusal: too slim, too many frames, or a video for a model that was made for pictures.
+        """
+        still = isinstance(seen, np.ndarray)
+        frames = [seen] if isinstance(seen, np.ndarray) else [each.rgb for each in seen]
+        plan = self.pictures.plan(*checked(frames), 0 if still else len(frames), alone)
+        times = () if isinstance(seen, np.ndarray) else tuple(each.time for each in seen)
+        return Prepared(self.pictures.pixels(frames, plan), plan, times)
+
+    def look(self, prepared: Prepared) -> Tensor:
+        """(tokens, width) of a medium, as the decoder reads them."""
+        pixels = prepared.pixels.to(device=self.device, dtype=self.dtype)
+        tokens: Tensor = self.connector(self.family.see(self.config, self.vision, pixels, prepared.plan))
+        return pack(tokens, prepared.plan, self.newline)
+
+    def segments(
+        self, messages: Sequence[Message], media: Mapping[Media, Seen], *, reply: bool = True, learn: bool = False
+    ) -> list[TextSegment | MediaSegment]:
+        """A conversation as stretches of text and of media; see `sequence`. What a family writes between the tiles of a
+        picture is text."""
+        if self.speech is None:
+            raise Refusal("the model", "it has no tokenizer and chat template", "take a folder that has them")
+        parts = list(media_of(messages))
+        for number, part in enumerate(parts, 1):
+            if part not in media:
+                raise Refusal(f"{part.kind} {number} of the conversation", "it was not given", "give every medium")
+            if (part.kind == "image") != isinstance(media[part], np.ndarray) or part.kind == "audio":
+                raise Refusal(f"{part.kind} {number} of the conversation", "it is no picture and no frames", "give those")
+        alone = sum(part.kind == "image" for part in parts) == 1
+        ready = {part: self.prepare(media[part], alone=alone) for part in dict.fromkeys(parts)}
+        pieces: list[Piece] = []
+        for piece in self.speech.template.render(messages, reply=reply):
+            layout = ready[parts[piece.medium]].plan.layout if piece.kind == "media" else ()
+            pieces += [piece if isinstance(each, int) else Piece("template", each) for each in layout] or [piece]
+        features = {part: self.look(each) for part, each in ready.items()}
+        waiting = [iter(torch.split(features[part], ready[part].plan.counts)) for part in parts]
+        made: list[TextSegment | MediaSegment] = []
+        for each in self.speech.begun(encode_pieces(pieces, self.speech.tokenizer, learn=learn)):
+            if isinstance(each, TextSegment):
+                made.append(each)
+                continue
+            part, its = parts[each], ready[parts[each]]
+            kind = Modality.VIDEO if part.kind == "video" else Modality.IMAGE
+            time = self._times(its) if its.times else part.time
+            made.append(MediaSegment(next(waiting[each]), kind, each, time, positions=self._positions(its)))
+        return made
+
+    def sequence(
+        self, messages: Sequence[Message], media: Mapping[Media, Seen], *, reply: bool = True, learn: bool = False
+    ) -> MultimodalSequence:
+        """A conversation with its pictures and videos, (1, length, …); a token's ``source`` is the number of its medium.
+
+        Args:
+            media: what each media part shows.
+            reply: end where the assistant's words begin.
+            learn: set ``labels`` to what the assistant says.
+
+        Raises:
+            Refusal: a part was not given or cannot be seen, or the template has no place for it.
+        """
+        return self.joined(self.segments(messages, media, reply=reply, learn=learn))
+
+    def joined(self, segments: Sequence[TextSegment | MediaSegment]) -> MultimodalSequence:
+        """One sequence of `segments`, with as many axes of positions as the family has."""
+        made = from_segments(segments, self.decoder.embed, device=self.device)
+        if self.config.axes > 1 and made.position.ndim == 2:
+            made = replace(made, position=made.position[..., None].expand(-1, -1, self.config.axes))
+        return made
+
+    def _times(self, prepared: Prepared) -> Tensor:
+        """(tokens,) seconds of a video, each its frame's."""
+        groups = prepared.plan.grid[0]
+        together = math.ceil(len(prepared.times) / groups)
+        frame = torch.arange(prepared.plan.tokens) // (prepared.plan.tokens // groups)
+        return torch.tensor(prepared.times, dtype=torch.float64)[frame.clamp_max(groups - 1) * together]
+
+    def _positions(self, prepared: Prepared) -> Tensor | None:
+        """(tokens, 3) in Qwen's families (M-RoPE): when, which row, which column. Text goes on after the largest of them, as
+        these models were trained; transformers 5 goes on after the largest row or column, also where a video is longer."""
+        if self.config.axes == 1:
+            return None
+        vision, (groups, rows, columns) = self.config.vision, prepared.plan.grid
+        interval = 1.0
+        if len(prepared.times) > 1 and self.config.family == "qwen2_5_vl":
+            apart = (prepared.times[-1] - prepared.times[0]) / (len(prepared.times) - 1)
+            interval = vision.tokens_per_second * vision.temporal_patch_size * apart
+        merge = vision.spatial_merge_size
+        return grid_positions(groups, rows // merge, columns // merge, interval)
+
+    def new_cache(self, capacity: int, batch: int = 1, **options: Any) -> KVCache:
+        """See `Decoder.new_cache`."""
+        return self.decoder.new_cache(capacity, batch, **options)
+
+    def forward(self, tokens: Tensor | MultimodalSequence, cache: KVCache | None = None, **options: Any) -> Tensor:
+        """Logits as `Decoder.forward` gives them, of a `sequence`, or of ids (batch, new) that go on after what ``cache``
+        holds."""
+        if not isinstance(tokens, MultimodalSequence):
+            tokens = self.decoder.sequence(tokens, cache, valid=options.pop("valid", None))
+            if self.config.axes > 1:  # text stands at the same place on every axis
+                position = tokens.position[..., None].expand(-1, -1, self.config.axes)
+                tokens = replace(tokens, position=position)
+        return self.decoder(tokens, cache, **options)

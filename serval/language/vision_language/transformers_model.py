@@ -1,0 +1,144 @@
+"""Any other model of transformers that takes pictures and text, just as its folder has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serval.conversation.messages import Media, Message, Text
+from serval.refusal import Refusal
+
+if TYPE_CHECKING:
+    from serval.language.vision_language.model import Seen
+
+
+class TransformersModel:
+    """A ``AutoModelForImageTextToText`` with its processor, which replies as `PictureChat` does, one picture or more at a time.
+
+    Names of special tokens in what people wrote are taken out: a processor would take them for the tokens.
+    """
+
+    def __init__(self, model: Any, processor: Any, model_id: str) -> None:
+        self.model_id = model_id
+        self._model, self._processor = model, processor
+        self._added = sorted(processor.tokenizer.get_added_vocab(), key=len, reverse=True)
+
+    @classmethod
+    def open(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> TransformersModel:
+        """Of a model's folder. No code of it is run, nothing is fetched, and only safetensors are read.
+
+        Raises:
+            Refusal: it is not such a model, brings code of its own, or its tensors are not those that it asks for.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from serval.encoders.model_tower import quiet
+        from serval.encoders.tower_files import TowerFiles
+        from serval.language.checkpoint import SafetensorsCheckpoint
+        from serval.language.vision_language.chat import identity
+
+        if TowerFiles(folder).config().get("auto_map"):
+            raise Refusal(folder.name, "it brings code of its own (auto_map), which is never run", "take another model")
+        SafetensorsCheckpoint(folder)  # refuses what is missing, damaged or pickled
+        here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            with quiet():
+                processor = AutoProcessor.from_pretrained(folder, **here)
+                model, told = AutoModelForImageTextToText.from_pretrained(
+                    folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **here
+                )
+        except Exception as error:  # whatever its classes raise
+            why = f"transformers cannot open it ({' '.join(str(error).split())[:160]})"
+            raise Refusal(folder.name, why, "take a model that takes pictures and text") from None
+        if missing := sorted(told["missing_keys"]):
+            raise Refusal(folder.name, f"{missing[0]} is missing", "give the weights that its config.json describes")
+        return cls(model.to(device).eval(), processor, identity(folder))
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        media: Mapping[Media, Seen],
+        max_tokens: int = 64,
+        stop: Sequence[str] = (),
+        cancelled: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] = lambda text: None,
+    ) -> str:
+        """See `SeeingModel.reply`."""
+        asked = [{"role": each.role, "content": [self._part(part, media) for part in each.parts]} for each in messages]
+        words = _Words(self._processor.tokenizer, stop, on_text)
+        try:
+            inputs = self._processor.apply_chat_template(
+                asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            )
+        except Exception as error:  # a template or a processor that has no place for such a conversation
+            why = f"its processor cannot read it ({' '.join(str(error).split())[:160]})"
+            raise Refusal("the conversation", why, "use a model made for such conversations") from None
+        if not cancelled():
+            with torch.inference_mode():
+                self._model.generate(
+                    **inputs.to(self._model.device, self._model.dtype),
+                    do_sample=False,
+                    max_new_tokens=max_tokens,
+                    streamer=words,
+                    stopping_criteria=[lambda ids, scores, **_: torch.full((1,), words.ended or cancelled())],
+                )
+        words.end()
+        return "".join(words.said)
+
+    def _part(self, part: Media | Text, media: Mapping[Media, Seen]) -> dict[str, Any]:
+        from PIL import Image
+
+        if isinstance(part, Text):
+            return {"type": "text", "text": self._plain(part.text)}
+        picture = media.get(part)
+        if not isinstance(picture, np.ndarray):
+            raise Refusal(f"{part.kind} of the conversation", "it was not given as a picture", "give pictures")
+        return {"type": "image", "image": Image.fromarray(picture)}
+
+    def _plain(self, text: str) -> str:
+        found = True
+        while found:  # what is left of two halves may be a token again
+            found = False
+            for token in self._added:
+                if token.strip() and token in text:
+                    text, found = text.replace(token, " "), True
+        return text
+
+
+class _Words:
+    """Tokens as transformers gives them, to text as it becomes certain."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], on_text: Callable[[str], None]) -> None:
+        from serval.language.generation.stop_text import StopText
+
+        self.said: list[str] = []
+        self._tokenizer, self._on_text, self._until = tokenizer, on_text, StopText(stop)
+        self._ids: list[int] | None = None  # the first tokens to come are the prompt
+        self._told = 0
+
+    @property
+    def ended(self) -> bool:
+        return self._until.stopped
+
+    def put(self, tokens: Tensor) -> None:
+        if self._ids is None:
+            self._ids = []
+            return
+        self._ids += tokens.flatten().tolist()
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True)
+        if not text.endswith("\ufffd"):  # half a character
+            self._say(self._until.add(text[self._told :]))
+            self._told = len(text)
+
+    def end(self) -> None:
+        self._say(self._until.end())
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.said.append(text)
+            self._on_text(text)
