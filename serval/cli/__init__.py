@@ -8,6 +8,7 @@ import sys
 import typer
 
 from serval.cli.ask import ask
+from serval.cli.chat import chat
 from serval.cli.export import export
 from serval.cli.instructions import app as instructions
 from serval.cli.replay import replay
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("watch")(watch)
 app.command("ask")(ask)
 app.command("why")(why)
+app.command("chat")(chat)
 app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
