@@ -21,9 +21,9 @@ from serval.adapters.by_modality import ByModality
 from serval.adapters.decomposed_linear import DecomposedLinear
 from serval.adapters.replace import ALL_LINEAR, Targets, matching, put, replace_modules
 from serval.adapters.typed_linear import TypedLinear
-from serval.language.checkpoint import SafetensorsCheckpoint, differences, refuse_differences
 from serval.language.fields import Fields
 from serval.refusal import Refusal
+from serval.weights.checkpoint import SafetensorsCheckpoint, differences, refuse_differences
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX, DOWN, UP, MAGNITUDE = "base_model.model.", ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"

@@ -42,7 +42,7 @@ def load_q_former(folder: Path, *, dtype: torch.dtype = torch.float32, device: t
     files = TowerFiles(folder)
     names, queries = files.names("qformer."), files.names("query_tokens").get("")
     if queries is None or not any(name.startswith("encoder.layer.") for name in names):
-        raise Refusal(files.place(None), "there is no Q-Former with its queries in it", _AGAIN)
+        raise Refusal(files.checkpoint.place(None), "there is no Q-Former with its queries in it", _AGAIN)
     names = {known: name for known, name in names.items() if not known.endswith("position_ids")}  # counted, not learned
     text = "embeddings.word_embeddings.weight" in names
     with torch.device("meta"):
@@ -119,7 +119,7 @@ def _within(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 def _refuse(files: TowerFiles, odd: list[str]) -> None:
     if odd:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        raise Refusal(files.place(None), f"{odd[0]}{more}", "give the weights that config.json describes")
+        raise Refusal(files.checkpoint.place(None), f"{odd[0]}{more}", "give the weights that config.json describes")
 
 
 def _shape(shape: Sequence[int]) -> str:

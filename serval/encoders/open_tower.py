@@ -159,7 +159,7 @@ def _load(files: TowerFiles, config: Any, names: Mapping[str, str], dtype: torch
     asked, held = sum(tensor.numel() for tensor in wanted.values()), files.numbers(names)
     if asked > held * 1.01 + 4096:  # some buffers are not in the files
         why = f"it holds {held:,} numbers where config.json asks for {asked:,}"
-        raise Refusal(files.place(None), why, "give the weights that config.json describes")
+        raise Refusal(files.checkpoint.place(None), why, "give the weights that config.json describes")
     state = files.tensors(names)
     with quiet():
         model, report = _model_class(config).from_pretrained(
@@ -176,7 +176,7 @@ def _load(files: TowerFiles, config: Any, names: Mapping[str, str], dtype: torch
     if wrong or report["error_msgs"]:
         shown = [wrong[key] for key in sorted(wrong)] + [_line(error) for error in report["error_msgs"]]
         more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-        place = files.place(names.get(min(wrong, default="")))
+        place = files.checkpoint.place(names.get(min(wrong, default="")))
         raise Refusal(place, f"{', '.join(shown[:_SHOWN])}{more}", "give the weights that config.json describes")
     return model
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from serval.language.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 from serval.language.config import DecoderConfig
 from serval.language.decoder import Decoder
 from serval.language.families import config_from, read_config
 from serval.language.layout import Layout, layout, piece, prefix_of
+from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 from serval.weights.gguf import open_gguf
 
 _OTHER_HALF = ("rotary_emb.inv_freq",)  # old files keep what is computed

@@ -167,6 +167,7 @@ def test_shards_are_read_as_one(folder, tiny):
     ],
 )
 def test_a_hostile_index_is_refused(folder, index):
+    (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_bytes(index)
     with pytest.raises(Refusal, match=r"index\.json"):
         load_decoder(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from serval.language.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
+from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 from serval.language.load import fill_decoder
 from serval.language.vision_language.config import VisionLanguageConfig, read_vision_language_config
 from serval.language.vision_language.families import FAMILIES, Family
