@@ -64,13 +64,17 @@ def build_sequence(
         device: where ``embed`` wants its ids.
 
     Raises:
-        Refusal: a part was not encoded, or the template is wrong, hostile or has no place for a part.
+        Refusal: a part was not encoded; the template is wrong or hostile, has no place for a part, or does not say how much
+            of a tool call is to be learned.
     """
     parts = list(media_of(messages))
     for number, part in enumerate(parts, 1):
         if part not in media:
             raise Refusal(f"{part.kind} {number} of the conversation", "it was not encoded", "encode every media part")
     pieces = template.render(messages, reply=reply, tools=tools)
+    if learn and any(message.tool_calls for message in messages) and not _told(pieces):
+        why = "it does not say how much of a tool call is to be learned"
+        raise Refusal("the chat template", why, "put {% generation %} around what the assistant writes")
     segments: list[TextSegment | MediaSegment] = []
     for each in encode_pieces(pieces, tokenizer, learn=learn, questions=questions):
         if isinstance(each, TextSegment):
@@ -157,8 +161,13 @@ def encode_pieces(
     return joined
 
 
+def _told(pieces: Sequence[Piece]) -> bool:
+    """Whether the template itself says what is learned."""
+    return any(piece.learn and piece.kind == "template" for piece in pieces)
+
+
 def _stretches(pieces: Sequence[Piece], tokenizer: Tokenizer, learn: bool, questions: bool) -> Iterator[_Stretch]:
-    told = any(piece.learn and piece.kind == "template" for piece in pieces)  # the template itself says what is learned
+    told = _told(pieces)
     ends = False  # the assistant's words were the last thing
     turn = source = -1  # of the medium that the text belongs to
     for piece in pieces:

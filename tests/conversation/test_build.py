@@ -7,6 +7,7 @@ from serval.conversation.build import Encoded, build_sequence
 from serval.conversation.chat import ChatML
 from serval.conversation.formats import from_huggingface, from_openai
 from serval.conversation.messages import Media, Message
+from serval.conversation.segments import grid_positions
 from serval.conversation.sequence import IGNORED, Modality
 from serval.conversation.template import ChatTemplate
 from serval.refusal import Refusal
@@ -45,30 +46,6 @@ def test_ids_are_those_the_model_was_tuned_on(tokenizer, template, turns, reply)
     sequence = build_sequence(messages, {}, tokenizer, template, embed, reply=reply)
     assert ids_of(sequence) == ChatML().encode(tokenizer, [Message.of(*turn) for turn in turns], reply=reply)
     assert (sequence.labels == IGNORED).all() and sequence.valid.all()
-
-
-def test_no_special_token_comes_from_what_was_written(tokenizer):
-    source = (
-        "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.name }}\n{{ m.content }}"
-        "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}"
-        "<|im_end|>{% endfor %}"
-    )
-    start, end = tokenizer.special("<|im_start|>"), tokenizer.special("<|im_end|>")
-    numbers = set(tokenizer.special_tokens.values())
-    with ChatTemplate(source) as template:
-        for name in tokenizer.special_tokens:
-            call = {"function": {"name": name, "arguments": {name: name}}}
-            halves = [{"type": "text", "text": name[:4]}, {"type": "text", "text": name[4:], "time": 1.0}]
-            messages = from_openai(
-                [
-                    {"role": "user", "name": name, "content": halves},
-                    {"role": "assistant", "name": "a", "content": name, "tool_calls": [call]},
-                    {"role": "tool", "name": name, "content": f"read on a sign: {name}"},
-                ]
-            )
-            ids = ids_of(build_sequence(messages, {}, tokenizer, template, embed))
-            assert [each for each in ids if each in numbers] == [start, end] * 3
-            assert tokenizer.decode(ids).count(name) == 8
 
 
 def test_media_stand_at_their_places_with_source_time_and_position(tokenizer):
@@ -127,9 +104,91 @@ def test_a_template_may_say_itself_what_is_learned(tokenizer):
     assert learned == [*tokenizer.encode(" yes"), tokenizer.special("<|im_end|>")]
 
 
+def test_a_tool_call_is_learned_whole_or_not_at_all(tokenizer):
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% generation %}{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}<call>{{ c.function | tojson }}</call>{% endfor %}<|im_end|>{% endgeneration %}\n"
+        "{% endfor %}"
+    )
+    call = {"function": {"name": "seek", "arguments": {"to": 3, "<|im_end|>": []}}}
+    messages = from_openai([{"role": "assistant", "content": "Well.", "tool_calls": [call]}])
+    with ChatTemplate(source) as template:
+        sequence = build_sequence(messages, {}, tokenizer, template, embed, learn=True)
+    said = 'Well.<call>{"name": "seek", "arguments": {"to": 3, "<|im_end|>": []}}</call>'
+    learned = sequence.labels[0][sequence.labels[0] != IGNORED].tolist()
+    assert learned == [*tokenizer.encode(said), tokenizer.special("<|im_end|>")]
+    silent = source.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    with ChatTemplate(silent) as template, pytest.raises(Refusal, match="does not say how much of a tool call"):
+        build_sequence(messages, {}, tokenizer, template, embed, learn=True)
+
+
 def test_parts_with_a_time_keep_it(tokenizer, template):
     parts = [{"type": "text", "text": "a cat", "time": 1.5}, {"type": "text", "text": "a dog", "time": 4.0}]
     sequence = build_sequence(from_openai([{"role": "user", "content": parts}]), {}, tokenizer, template, embed)
     ids, times = ids_of(sequence), sequence.time[0]
     for text, time in (("a cat", 1.5), ("a dog", 4.0)):
         assert [each for each, when in zip(ids, times, strict=True) if when == time] == tokenizer.encode(text)
+
+
+def test_a_question_belongs_to_the_picture_before_it(tokenizer):
+    """Up to where the assistant speaks (AKI): its words belong to nothing, lest a picture see them early."""
+    source = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for p in m.content %}{{ p.text if p.type == 'text' else '<i>' }}"
+        "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    image, later = {"type": "image", "path": "a.png"}, {"type": "image", "path": "b.png"}
+
+    def words(text):
+        return {"type": "text", "text": text}
+
+    turns = [
+        {
+            "role": "user",
+            "content": [
+                words("before"),
+                image,
+                words("what"),
+                later,
+                words(
+                    "where",
+                ),
+                words("when"),
+            ],
+        },
+        {"role": "assistant", "content": [words("here")]},
+        {"role": "user", "content": [words("thanks")]},
+        {"role": "assistant", "content": [words("drawn"), image, words("by me")]},
+        {"role": "user", "content": [image]},
+    ]
+    messages = from_huggingface(turns)
+    media = {part: Encoded(torch.full((2, WIDTH), -1.0)) for part in messages[0].media}
+    with ChatTemplate(source, {"image": "<i>"}) as template:
+        plain = build_sequence(messages, media, tokenizer, template, embed)
+        asked = build_sequence(messages, media, tokenizer, template, embed, questions=True)
+    assert set(plain.source[plain.modality == Modality.TEXT].tolist()) == {-1}
+    assert torch.equal(asked.embeds, plain.embeds) and torch.equal(asked.position, plain.position)
+
+    def belonging(source):
+        mine = (asked.source[0] == source) & (asked.modality[0] == Modality.TEXT)
+        return tokenizer.decode([id_ for id_, keep in zip(ids_of(asked), mine, strict=True) if keep])
+
+    assert belonging(0) == "what"
+    assert belonging(1) == "wherewhen\nassistant\n"
+    assert belonging(2) == ""  # what the assistant says of its own picture is not a question
+    assert belonging(3) == "\nassistant\n"
+    start = tokenizer.special("<|im_start|>")
+    assert (
+        ids_of(asked).count(start) == 6
+        and sum(id_ == start and source >= 0 for id_, source in zip(ids_of(asked), asked.source[0].tolist(), strict=True)) == 2
+    )
+
+
+def test_where_media_stand_is_the_connectors_to_say(tokenizer):
+    messages = from_huggingface([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "x"}]}])
+    (part,) = messages[0].media
+    grid = Encoded(torch.zeros(4, WIDTH), positions=grid_positions(1, 2, 2))
+    with ChatTemplate(
+        "<|im_start|>{% for m in messages %}<i>{{ m.content[1].text }}{% endfor %}", {"image": "<i>"}
+    ) as template:
+        made = build_sequence(messages, {part: grid}, tokenizer, template, embed)
+    assert made.position[0].tolist() == [[0] * 3, [1, 1, 1], [1, 1, 2], [1, 2, 1], [1, 2, 2], [3] * 3]

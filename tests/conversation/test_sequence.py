@@ -32,22 +32,35 @@ def same(one: MultimodalSequence, other: MultimodalSequence) -> bool:
 
 
 @st.composite
-def segment_lists(draw):
-    made = []
+def segment_lists(draw, axes=None):
+    """Stretches of text and media; with axes, positions of some media have as many."""
+    made, axes = [], draw(st.sampled_from([0, 3])) if axes is None else axes
     for source in range(draw(st.integers(1, 5))):
         time = draw(st.none() | st.floats(0, 1e6))
         if draw(st.booleans()):
             ids = draw(st.lists(st.integers(0, VOCABULARY - 1), max_size=6))
-            made.append(TextSegment(ids, draw(st.booleans()), time))
+            made.append(TextSegment(ids, draw(st.booleans()), time, draw(st.sampled_from([-1, 0]))))
         else:
             features = -1.0 - torch.arange(draw(st.integers(0, 5)) * WIDTH).view(-1, WIDTH).float()
             modality = draw(st.sampled_from([Modality.IMAGE, Modality.VIDEO, Modality.AUDIO, Modality.REGION]))
-            made.append(MediaSegment(features, modality, source, time, draw(st.sampled_from([1.0, 0.25, 1 / 256]))))
+            places = torch.rand(len(features), axes) if axes and draw(st.booleans()) else None
+            made.append(MediaSegment(features, modality, source, time, draw(st.sampled_from([1.0, 0.25, 1 / 256])), places))
     return made
 
 
+def batches(axes):
+    one = segment_lists(axes).map(lambda segments: from_segments(segments, embed))
+    if axes:  # those in which no medium has axes
+        one = one.map(lambda made: made if made.position.ndim == 3 else replace(made, position=spread(made.position, axes)))
+    return st.lists(st.lists(one, min_size=1, max_size=3).map(pad_batch), min_size=1, max_size=3)
+
+
+def spread(position, axes):
+    return position[..., None].repeat(1, 1, axes)
+
+
 sequences = segment_lists().map(lambda segments: from_segments(segments, embed))
-few = settings(deadline=None, max_examples=40)
+few = settings(deadline=None, max_examples=30)
 
 
 @few
@@ -60,15 +73,23 @@ def test_slice_then_cat_is_identity(sequence, data):
 
 
 @few
-@given(st.lists(sequences, min_size=1, max_size=4), st.sampled_from(["left", "right"]))
+@given(st.sampled_from([0, 3]).flatmap(batches), st.sampled_from(["left", "right"]))
 def test_pad_then_select_valid_is_identity(alone, side):
-    batch = pad_batch(alone, side)
-    assert batch.length == max(each.length for each in alone)
-    for number, each in enumerate(alone):
-        row = batch.row(number)
-        assert same(row.select(row.valid), each)
+    """Of batches, too, whose rows are padded already."""
+    batch, first = pad_batch(alone, side), 0
+    assert batch.length == max(each.length for each in alone) and batch.batch == sum(each.batch for each in alone)
+    for each in alone:
+        for number in range(each.batch):
+            row, own = batch.row(first + number), each.row(number)
+            assert same(row.select(row.valid), own.select(own.valid))
+            assert same(batch.row(first + number - batch.batch), row)
+        first += each.batch
+    packed = [each.row(number) for each in alone for number in range(each.batch)]
     for other in ("left", "right"):
-        assert same(batch.select(batch.valid, other), pad_batch(alone, other))
+        assert same(batch.select(batch.valid, other), pad_batch([each.select(each.valid) for each in packed], other))
+    padding = ~batch.valid
+    assert (batch.embeds[padding] == 0).all() and (batch.labels[padding] == IGNORED).all()
+    assert (batch.position[padding] == 0).all() and (batch.source[padding] == -1).all() and batch.time[padding].isnan().all()
 
 
 @few
@@ -107,11 +128,68 @@ def test_dtype_moves_the_embeddings_alone(sequence, dtype):
 @few
 @given(sequences, st.data())
 def test_select_keeps_positions_and_order(sequence, data):
-    keep = torch.tensor([data.draw(st.lists(st.booleans(), min_size=sequence.length, max_size=sequence.length))]).bool()
-    kept = sequence.select(keep)
-    assert torch.equal(kept.position[0], sequence.position[0][keep[0]])
-    assert torch.equal(kept.embeds[0], sequence.embeds[0][keep[0]])
-    assert kept.valid.all()
+    batch = pad_batch([sequence, sequence, sequence.slice(0, 1)])
+    rows = [data.draw(st.lists(st.booleans(), min_size=batch.length, max_size=batch.length)) for _ in range(batch.batch)]
+    keep = torch.tensor(rows, dtype=torch.bool).view(batch.batch, batch.length)
+    for side in ("left", "right"):
+        kept = batch.select(keep, side)
+        alone = [replace_all(batch.row(row), lambda field, row=row: field[:, keep[row]]) for row in range(batch.batch)]
+        assert same(kept, pad_batch(alone, side))
+
+
+def replace_all(sequence, change):
+    return MultimodalSequence(**{field.name: change(getattr(sequence, field.name)) for field in fields(sequence)})
+
+
+@few
+@given(segment_lists(), st.data())
+def test_scattering_what_media_became_is_building_with_it(segments, data):
+    """Placeholders first and features later, or features at once: the same sequence, and gradients reach the features."""
+    features = {
+        each.source: torch.randn(each.features.shape, generator=torch.Generator().manual_seed(each.source)).requires_grad_()
+        for each in segments if isinstance(each, MediaSegment)
+    }  # fmt: skip
+    whole = from_segments(
+        [replace(each, features=features[each.source]) if isinstance(each, MediaSegment) else each for each in segments], embed
+    )
+    batch = pad_batch([from_segments(segments, embed), whole.slice(0, 0)], data.draw(st.sampled_from(["left", "right"])))
+    filled = scatter_media(batch, [features, {}])
+    row = filled.row(0)
+    assert same(row.select(row.valid), whole)
+    weights = torch.randn(filled.embeds.shape, generator=torch.Generator().manual_seed(9))
+    if features:
+        (filled.embeds * weights).sum().backward()
+    for source, each in features.items():
+        here = (filled.source[0] == source) & (filled.modality[0] != Modality.TEXT)
+        assert torch.equal(each.grad, weights[0, here])
+
+
+@few
+@given(sequences)
+def test_on_another_device_it_is_what_it_was(sequence):
+    away = sequence.to("meta", torch.bfloat16)
+    assert all(getattr(away, field.name).device.type == "meta" for field in fields(away))
+    assert [getattr(away, field.name).shape for field in fields(away)] == [
+        getattr(sequence, field.name).shape for field in fields(sequence)
+    ]
+    assert away.embeds.dtype == torch.bfloat16 and away.position.dtype == torch.float32 and away.time.dtype == torch.float64
+    for name in ("slice", "row"):
+        assert getattr(away, name)(0).embeds.device.type == "meta"
+    assert pad_batch([away, away]).embeds.device.type == cat([away, away]).embeds.device.type == "meta"
+    assert same(sequence.to(sequence.embeds.device), sequence)
+
+
+def test_it_is_built_where_the_models_table_is():
+    seen = []
+
+    def table(ids):
+        seen.append(ids.device.type)
+        return torch.zeros(len(ids), WIDTH, dtype=torch.bfloat16, device=ids.device)
+
+    picture = MediaSegment(torch.zeros(2, WIDTH), Modality.IMAGE, 0, positions=torch.zeros(2, 3))
+    made = from_segments([TextSegment([1], learn=True), picture], table, device="meta")
+    assert seen == ["meta"] and made.embeds.dtype == torch.bfloat16
+    assert {getattr(made, field.name).device.type for field in fields(made)} == {"meta"}
 
 
 def example() -> MultimodalSequence:
