@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from serval.assistant.answers.answer import Answer, Request
 from serval.assistant.answers.decline import reason
 from serval.assistant.answers.endpoint import divide
-from serval.assistant.answers.prompt import PICTURES, messages
+from serval.assistant.answers.prompt import PICTURES, SIDE, messages
 from serval.assistant.answers.template import TemplateAnswerer
 from serval.assistant.timeline.plain import one_line
 from serval.conversation.messages import Media
+from serval.media.frame import Frame
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
+    from serval.encoders.picture_input import Picture
     from serval.language.vision_language.chat import SeeingModel
 
 TOKENS = 96  # of a reply
@@ -50,7 +52,7 @@ class VisionLanguageAnswerer:
         if reason(request.question):
             return plain
         frames = request.frames[-PICTURES:]
-        shown = {Media(kind="image", attached=place, time=frame.time): frame.rgb for place, frame in enumerate(frames)}
+        shown = {Media(kind="image", attached=place, time=frame.time): _small(frame) for place, frame in enumerate(frames)}
         system, user = messages(replace(request, frames=()))
         asked = (system, user.model_copy(update={"parts": (*shown, *user.parts)}))
         try:
@@ -71,3 +73,13 @@ class VisionLanguageAnswerer:
             seconds=seconds,
             first_word_seconds=seconds,
         )
+
+
+def _small(frame: Frame) -> Picture:
+    """The frame, at most `SIDE` pixels a side: some models spend tokens on every pixel."""
+    import numpy as np
+    from PIL import Image
+
+    picture = Image.fromarray(frame.rgb)
+    picture.thumbnail((SIDE, SIDE))
+    return np.asarray(picture)

@@ -38,6 +38,7 @@ class SeeingModel(Protocol):
         stop: Sequence[str] = ...,
         cancelled: Callable[[], bool] = ...,
         on_text: Callable[[str], None] = ...,
+        sampling: Sampling | None = ...,
     ) -> str:
         """The assistant's next words.
 
@@ -47,6 +48,7 @@ class SeeingModel(Protocol):
             stop: texts before which the words end.
             cancelled: asked before every token; when it says so, the words so far are all.
             on_text: told every piece of text as soon as it is certain; together they are what is returned.
+            sampling: how tokens are picked; the likeliest one every time by default.
 
         Raises:
             Refusal: the conversation is too long, or holds what the model cannot read.
@@ -93,7 +95,7 @@ class PictureChat:
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
     ) -> str:
-        """See `SeeingModel.reply`; the likeliest token is taken every time unless ``sampling`` says otherwise."""
+        """See `SeeingModel.reply`."""
         from serval.language.generation.generate import stream
         from serval.language.generation.request import Request
         from serval.language.generation.sampling import Sampling

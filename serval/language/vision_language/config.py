@@ -70,13 +70,13 @@ def config_of(
     if family not in FAMILIES:
         if fields.given("auto_map"):
             raise fields.refusal("it brings code of its own (auto_map), which is never run", _TAKE)
-        raise fields.refusal(f"its architecture “{ascii(family)[1:41]}” is not known here", f"take {', '.join(FAMILIES)}")
+        raise fields.refusal(f"its architecture “{ascii(family)[1:-1][:40]}” is not known here", f"take {', '.join(FAMILIES)}")
     if fields.given("quantization_config"):
         raise fields.refusal("its weights are quantized", "take the weights that they were made from")
     for part in (fields, fields.within("text_config"), fields.within("vision_config")):
         for key in ("num_hidden_layers", "depth"):
             if part.given(key) and part.whole(key) > _MOST_LAYERS:
-                raise fields.refusal(f"its {key} is more than {_MOST_LAYERS}")
+                raise fields.refusal(f"its {key} is not a number from 1 to {_MOST_LAYERS:,}")
     from transformers import CONFIG_MAPPING
 
     try:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from serval.connectors.grid_reducer import space_to_depth
 from serval.connectors.projector import Projector
-from serval.encoders.features import Batch
+from serval.encoders.features import Batch, depths
 from serval.encoders.picture_input import PictureInput
 from serval.encoders.vision_families import pair
 from serval.encoders.vision_tower import VisionTower
@@ -68,7 +68,9 @@ def _known_tower(config: VisionLanguageConfig) -> nn.Module:
 
     kinds = {"clip_vision_model": transformers.CLIPVisionModel, "siglip_vision_model": transformers.SiglipVisionModel}
     if (kind := config.vision.model_type) not in kinds:
-        raise Refusal("config.json", f"its tower {ascii(kind)[:40]} is not known here", f"take one with {', '.join(kinds)}")
+        raise Refusal(
+            "config.json", f"its tower “{ascii(kind)[1:-1][:40]}” is not known here", f"take one with {', '.join(kinds)}"
+        )
     return VisionTower(kinds[kind](config.vision), replace(_bytes(config), size=pair(config.vision.image_size)))
 
 
@@ -88,8 +90,9 @@ def _transformers_tower(config: VisionLanguageConfig) -> nn.Module:
 
 
 def _depths(config: VisionLanguageConfig) -> list[int]:
-    depths = config.whole.vision_feature_layer
-    return [depths] if isinstance(depths, int) else list(depths)
+    """Of the tower's layers that the connector reads. Raises ``ValueError`` for one that is not there."""
+    said = config.whole.vision_feature_layer
+    return depths([said] if isinstance(said, int) else said, config.vision.num_hidden_layers + 1)
 
 
 def _see_depths(config: VisionLanguageConfig, tower: VisionTower, pixels: Tensor, plan: Plan) -> Tensor:
@@ -106,8 +109,9 @@ def _see_shuffled(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan
 
 def _see_internvl(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan: Plan) -> Tensor:
     (depth,) = _depths(config)
-    out = tower(pixel_values=pixels, output_hidden_states=depth != -1)
-    tokens = (out.last_hidden_state if depth == -1 else out.hidden_states[depth])[:, 1:]
+    last = depth == config.vision.num_hidden_layers
+    out = tower(pixel_values=pixels, output_hidden_states=not last)
+    tokens = (out.last_hidden_state if last else out.hidden_states[depth])[:, 1:]
     side = math.isqrt(tokens.shape[1])
     return space_to_depth(tokens.reshape(len(tokens), side, side, -1), _internvl_window(config)).flatten(1, 2)
 
@@ -191,7 +195,7 @@ def _any_resolution(config: VisionLanguageConfig) -> Pictures:
         most = int(found[1]) if found else 0
     try:
         tiles = tuple((int(width) // side, int(height) // side) for height, width in grids)
-        if most == 0 or not all(1 <= x <= 64 and 1 <= y <= 64 for x, y in tiles) or len(tiles) > 4096:
+        if most == 0 or not tiles or not all(1 <= x <= 64 and 1 <= y <= 64 for x, y in tiles) or len(tiles) > 4096:
             raise ValueError
         if any(height % side or width % side for height, width in grids):
             raise ValueError

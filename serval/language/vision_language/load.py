@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 from serval.language.load import fill_decoder
 from serval.language.vision_language.config import VisionLanguageConfig, read_vision_language_config
 from serval.language.vision_language.families import FAMILIES, Family
 from serval.language.vision_language.model import VisionLanguageModel
 from serval.language.vision_language.speech import Speech
 from serval.refusal import Refusal
+from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 
 _COMPUTED = ("position_ids", "rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")  # old files keep what is computed
 _PAPERS = """generation_config.json preprocessor_config.json video_preprocessor_config.json processor_config.json

@@ -63,9 +63,9 @@ class VisionLanguageModel(nn.Module):
     def __init__(self, config: VisionLanguageConfig, decoder: Decoder | None = None) -> None:
         super().__init__()
         self.config, self.family = config, FAMILIES[config.family]
-        self.pictures = self.family.pictures(config)
         self.vision = self.family.tower(config)
         self.connector = self.family.connector(config)
+        self.pictures = self.family.pictures(config)
         width = config.text.width
         self.newline = nn.Parameter(torch.randn(width) * width**-0.5) if self.family.newline else None
         self.decoder = Decoder(config.text) if decoder is None else decoder

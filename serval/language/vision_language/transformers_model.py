@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor, TextStreamer
 
 from serval.conversation.messages import Media, Message, Text
+from serval.encoders.model_tower import quiet
+from serval.encoders.tower_files import TowerFiles
+from serval.language.generation.sampling import Sampling
+from serval.language.generation.stop_text import StopText
+from serval.language.vision_language.chat import identity
 from serval.refusal import Refusal
+from serval.weights.checkpoint import SafetensorsCheckpoint
 
 if TYPE_CHECKING:
     from serval.language.vision_language.model import Seen
@@ -35,13 +41,6 @@ class TransformersModel:
         Raises:
             Refusal: it is not such a model, brings code of its own, or its tensors are not those that it asks for.
         """
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        from serval.encoders.model_tower import quiet
-        from serval.encoders.tower_files import TowerFiles
-        from serval.language.checkpoint import SafetensorsCheckpoint
-        from serval.language.vision_language.chat import identity
-
         if TowerFiles(folder).config().get("auto_map"):
             raise Refusal(folder.name, "it brings code of its own (auto_map), which is never run", "take another model")
         SafetensorsCheckpoint(folder)  # refuses what is missing, damaged or pickled
@@ -67,6 +66,7 @@ class TransformersModel:
         stop: Sequence[str] = (),
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda text: None,
+        sampling: Sampling | None = None,
     ) -> str:
         """See `SeeingModel.reply`."""
         asked = [{"role": each.role, "content": [self._part(part, media) for part in each.parts]} for each in messages]
@@ -79,15 +79,16 @@ class TransformersModel:
             why = f"its processor cannot read it ({' '.join(str(error).split())[:160]})"
             raise Refusal("the conversation", why, "use a model made for such conversations") from None
         if not cancelled():
-            with torch.inference_mode():
+            how = sampling or Sampling()
+            with torch.inference_mode(), torch.random.fork_rng():
+                torch.manual_seed(how.seed)
                 self._model.generate(
                     **inputs.to(self._model.device, self._model.dtype),
-                    do_sample=False,
+                    **_picking(how),
                     max_new_tokens=max_tokens,
                     streamer=words,
-                    stopping_criteria=[lambda ids, scores, **_: torch.full((1,), words.ended or cancelled())],
+                    stopping_criteria=[lambda ids, scores, **_: torch.full((1,), words.until.stopped or cancelled())],
                 )
-        words.end()
         return "".join(words.said)
 
     def _part(self, part: Media | Text, media: Mapping[Media, Seen]) -> dict[str, Any]:
@@ -110,35 +111,23 @@ class TransformersModel:
         return text
 
 
-class _Words:
-    """Tokens as transformers gives them, to text as it becomes certain."""
+def _picking(how: Sampling) -> dict[str, Any]:
+    """The names that transformers has for it."""
+    drawn = {"temperature": how.temperature, "top_k": how.top_k, "top_p": how.top_p, "min_p": how.min_p or None}
+    return {"repetition_penalty": how.repetition_penalty, "do_sample": how.temperature > 0} | (drawn if how.temperature else {})
+
+
+class _Words(TextStreamer):
+    """Takes tokens as they come, and tells their text as soon as it is certain."""
 
     def __init__(self, tokenizer: Any, stop: Sequence[str], on_text: Callable[[str], None]) -> None:
-        from serval.language.generation.stop_text import StopText
-
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.said: list[str] = []
-        self._tokenizer, self._on_text, self._until = tokenizer, on_text, StopText(stop)
-        self._ids: list[int] | None = None  # the first tokens to come are the prompt
-        self._told = 0
+        self.until = StopText(stop)
+        self._on_text = on_text
 
-    @property
-    def ended(self) -> bool:
-        return self._until.stopped
-
-    def put(self, tokens: Tensor) -> None:
-        if self._ids is None:
-            self._ids = []
-            return
-        self._ids += tokens.flatten().tolist()
-        text = self._tokenizer.decode(self._ids, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # half a character
-            self._say(self._until.add(text[self._told :]))
-            self._told = len(text)
-
-    def end(self) -> None:
-        self._say(self._until.end())
-
-    def _say(self, text: str) -> None:
-        if text:
-            self.said.append(text)
-            self._on_text(text)
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        certain = self.until.add(text) + (self.until.end() if stream_end else "")
+        if certain:
+            self.said.append(certain)
+            self._on_text(certain)
