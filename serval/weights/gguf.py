@@ -6,6 +6,7 @@ transformers reads the folder as well.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from serval.weights.gguf_file import GGUFFile, read_gguf
 from serval.weights.gguf_model import read_model
 from serval.weights.gguf_tokenizer import read_tokenizer
 from serval.weights.safetensors_writer import write_safetensors, written
+
+_ALONE = 2**15 - 1  # numbers that PyTorch copies in one thread: to wake others for so few costs more than it brings
 
 
 class GGUFCheckpoint:
@@ -48,11 +51,15 @@ class GGUFCheckpoint:
         part = self._parts[name]
         lying = self.source.tensors[part.tensor]
         if part.expert is not None:
-            lying = lying[part.expert]
-        rows = torch.empty(len(lying.blocks), part.shape[-1], dtype=self.dtype)
+            lying = lying.expert(part.expert)
+        flat = torch.empty(math.prod(part.shape), dtype=self.dtype)
         for start, values in lying.parts():
-            rows[start : start + len(values)] = torch.from_numpy(values - part.offset if part.offset else values)
-        return (half_split(rows.view(part.shape), part.heads) if part.heads else rows).view(part.shape)
+            numbers = torch.from_numpy(values - part.offset if part.offset else values).view(-1)
+            into = flat[start * part.shape[-1] :][: len(numbers)]
+            for one, other in zip(torch.split(into, _ALONE), torch.split(numbers, _ALONE), strict=True):
+                one.copy_(other)
+        made = flat.view(part.shape)
+        return half_split(made, part.heads) if part.heads else made
 
     def tokenizer(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What belongs into ``tokenizer.json`` and ``tokenizer_config.json``.

@@ -5,6 +5,7 @@ The facts are those of llama.cpp's conversion (ggml-org/llama.cpp, conversion/) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,19 +49,31 @@ _AROUND = {"attn_norm": "input_layernorm", "ffn_norm": "pre_feedforward_layernor
 
 
 def _plain(keys: Keys, config: Fields) -> Fields:
-    if keys.value("attention.sliding_window"):  # Olmo 3 calls itself olmo2
+    if _window(keys):  # Olmo 3 calls itself olmo2
         raise keys.refusal("it looks back through a window, which its family does not", "take another model")
     return {"hidden_act": "silu"}
 
 
+def _window(keys: Keys) -> int | None:
+    """How far back layers look; the file says 0, or nothing, where that is all the way."""
+    return keys.whole("attention.sliding_window") if keys.value("attention.sliding_window") else None
+
+
 def _mistral(keys: Keys, config: Fields) -> Fields:
-    return {"hidden_act": "silu", "sliding_window": keys.whole("attention.sliding_window")}
+    return {"hidden_act": "silu", "sliding_window": _window(keys)}
 
 
 def _mixtral(keys: Keys, config: Fields) -> Fields:
-    window = keys.whole("attention.sliding_window") if keys.value("attention.sliding_window") else None
-    chosen = {"num_local_experts": keys.whole("expert_count"), "num_experts_per_tok": keys.whole("expert_used_count")}
-    return {"hidden_act": "silu", "sliding_window": window, **chosen}
+    count, chosen = _experts(keys)
+    return _mistral(keys, config) | {"num_local_experts": count, "num_experts_per_tok": chosen}
+
+
+def _experts(keys: Keys) -> tuple[int, int]:
+    """How many there are, and how many each token passes through."""
+    count, chosen = keys.whole("expert_count"), keys.whole("expert_used_count")
+    if chosen > count:
+        raise keys.refusal(f"it chooses {chosen} of {count} experts", "fetch it again")
+    return count, chosen
 
 
 def _qwen(keys: Keys, config: Fields) -> Fields:
@@ -68,7 +81,7 @@ def _qwen(keys: Keys, config: Fields) -> Fields:
 
 
 def _qwen3_moe(keys: Keys, config: Fields) -> Fields:
-    count, chosen = keys.whole("expert_count"), keys.whole("expert_used_count")
+    count, chosen = _experts(keys)
     width = keys.whole("expert_feed_forward_length", max(1, config["intermediate_size"] // chosen))
     every = {"decoder_sparse_step": 1, "mlp_only_layers": [], "norm_topk_prob": True}  # as llama.cpp runs all of them
     return _qwen(keys, config) | {"num_experts": count, "num_experts_per_tok": chosen, "moe_intermediate_size": width, **every}
@@ -79,12 +92,15 @@ def _phi3(keys: Keys, config: Fields) -> Fields:
     if rope["rope_type"] not in ("default", "longrope") or head_dim != config["hidden_size"] // config["num_attention_heads"]:
         raise keys.refusal("its heads or its positions are not Phi-3's", "take another model")
     turning = keys.whole("rope.dimension_count", head_dim)
+    share = turning / head_dim
+    if int(head_dim * share) < turning:  # as those who read it work it out
+        share = math.nextafter(share, 1.0)
     trained = keys.whole("rope.scaling.original_context_length", config["max_position_embeddings"])
     return {
         "hidden_act": "silu",
         "original_max_position_embeddings": trained,
-        "rope_parameters": {**rope, "partial_rotary_factor": turning / head_dim},
-        "sliding_window": keys.whole("attention.sliding_window") if keys.value("attention.sliding_window") else None,
+        "rope_parameters": {**rope, "partial_rotary_factor": share},
+        "sliding_window": _window(keys),
     }
 
 
@@ -95,15 +111,15 @@ def _gemma2(keys: Keys, config: Fields) -> Fields:
 
 
 def _gemma3(keys: Keys, config: Fields) -> Fields:
-    windowed = bool(keys.value("attention.sliding_window"))
+    window = _window(keys)
     near = {"rope_type": "default", "rope_theta": keys.number("rope.freq_base_swa", 10000.0)}
     cap = keys.number("final_logit_softcapping") if keys.value("final_logit_softcapping") else None
     return _gemma(config, largest=62) | {
         "attn_logit_softcapping": None,
         "final_logit_softcapping": cap,
-        "layer_types": _layer_types(keys, config, 6 if windowed else 1),
+        "layer_types": _layer_types(keys, config, 6 if window else 1),
         "rope_parameters": {"full_attention": config["rope_parameters"], "sliding_attention": near},
-        "sliding_window": keys.whole("attention.sliding_window") if windowed else config["max_position_embeddings"],
+        "sliding_window": window or config["max_position_embeddings"],
     }
 
 
@@ -139,7 +155,7 @@ def _llama(keys: Keys) -> Family:
     if keys.value("expert_count"):
         experts = ("block_sparse_moe", "w1", "w3", "w2")
         return Family("mixtral", "MixtralForCausalLM", _mixtral, _BEFORE, paired=True, bias="none", experts=experts)
-    if keys.value("attention.sliding_window"):
+    if _window(keys):
         return Family("mistral", "MistralForCausalLM", _mistral, _BEFORE, paired=True, bias="none")
     return Family("llama", "LlamaForCausalLM", _plain, _BEFORE, paired=True, feed_bias=True)
 

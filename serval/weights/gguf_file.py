@@ -76,8 +76,8 @@ class GGUFTensor:
             why = f"{self.name} is of format {self.kind}, which cannot be read here"
             raise Refusal(self.file, why, "take a Q4_K, Q8_0 or F16 file") from None
 
-    def __getitem__(self, index: int) -> GGUFTensor:
-        """One of the parts that lie behind each other along the first axis: an expert of many."""
+    def expert(self, index: int) -> GGUFTensor:
+        """One of the tensors that lie behind each other along the first axis."""
         rows = len(self.blocks) // self.shape[0]
         return replace(self, shape=self.shape[1:], blocks=self.blocks[index * rows : (index + 1) * rows])
 

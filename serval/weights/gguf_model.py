@@ -196,7 +196,7 @@ def _feed_forward(keys: Keys, family: Family, config: dict[str, Any]) -> dict[st
 
 
 def _compare(source: GGUFFile, wanted: dict[str, Part]) -> None:
-    """Every tensor that is wanted is in the file, and no other."""
+    """Every tensor that is wanted is in the file and can be read, and no other is there."""
     for part in wanted.values():
         tensor = source.tensors.get(part.tensor)
         if tensor is None:
@@ -204,6 +204,9 @@ def _compare(source: GGUFFile, wanted: dict[str, Part]) -> None:
         if tensor.shape != part.shape:
             found, should = ("x".join(map(str, shape)) for shape in (tensor.shape, part.shape))
             raise Refusal(source.name, f"{part.tensor} is {found} and should be {should}", _AGAIN)
+    kinds = {source.tensors[part.tensor].kind: source.tensors[part.tensor] for part in wanted.values()}
+    for tensor in kinds.values():
+        next(tensor.parts())  # refuses a format that cannot be read
     known = {part.tensor for part in wanted.values()} | gguf_rotary.TENSORS
     for name in source.tensors:
         if name not in known:

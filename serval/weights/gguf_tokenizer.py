@@ -56,6 +56,8 @@ _LLAMA3 = _Cut(_GPT4, whole=True, begins=True)
 _CUTS = {
     "gpt-2": _Cut(),
     "smollm": _Cut(digits=True),
+    "starcoder": _Cut(digits=True),
+    "refact": _Cut(digits=True),  # Granite's models for code, which are Llamas
     "olmo": _Cut(composed=True),
     "dbrx": _Cut(_GPT4),  # GPT-4's, which OLMo 2 and Phi-4 have as well
     "smaug-bpe": _Cut(_GPT4),  # SmolLM3

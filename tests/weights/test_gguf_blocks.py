@@ -157,8 +157,8 @@ def test_experts_lie_behind_each_other():
     rows = random_rows("Q8_0", rows=6)
     experts = tensor("Q8_0", (3, 2, 64), rows)
     for index in range(3):
-        assert experts[index].shape == (2, 64)
-        np.testing.assert_array_equal(experts[index].dequantize(), experts.dequantize()[index])
+        assert experts.expert(index).shape == (2, 64)
+        np.testing.assert_array_equal(experts.expert(index).dequantize(), experts.dequantize()[index])
 
 
 def test_a_format_without_numbers_is_refused_naming_file_and_tensor():
