@@ -18,11 +18,12 @@ from serval.refusal import Refusal
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
+    from llguidance._lib import JsonCompileOptions
 
 _MOST_SCHEMA = 65_536  # characters
 _MOST_REGEX = 4_096
 _FUEL = 100_000  # of llguidance, for building a grammar: a few thousand choices, and a tenth of a second at the worst
-_OPTIONS = {
+_OPTIONS: JsonCompileOptions = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
@@ -34,7 +35,7 @@ _DATA = frozenset({"const", "default", "enum", "examples"})  # what stands under
 
 
 class ConstraintVocabulary:
-    """A model's tokens as grammars need them. Made once, in a quarter of a second for 50,000; any number of grammars share it."""
+    """A model's tokens as grammars need them. Made once, in a quarter of a second for 50,000, and shared by any number."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
@@ -137,14 +138,16 @@ class ConstrainedText:
 
     def add(self, token: int) -> None:
         """Go on by a token that is allowed. Raises `Refusal` as the class does."""
-        if not self._matcher.consume_token(token) and not self._matcher.is_error():
+        if not self.allowed[token]:
             raise ValueError(f"Token {token} is not allowed here.")
+        self._matcher.consume_token(token)
         self._look()
 
     def _look(self) -> None:
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        if self._matcher.is_error() and self._matcher.stop_reason() not in ("NoExtension", "NoExtensionBias"):
-            raise Refusal(self._name, _line(self._matcher.get_error()), "make it simpler")
+        error = self._matcher.get_error()
+        if error and not error.startswith("NoExtension"):
+            raise Refusal(self._name, _line(error), "make it simpler")
         bools = np.unpackbits(bits, count=self._vocabulary.size, bitorder="little")
         self.allowed = torch.from_numpy(bools).bool() & self._vocabulary.ordinary
         self.may_end = self._matcher.is_accepting()

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from serval.refusal import Refusal
+
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
+
+PIECE = 256  # tokens of a prompt that are read at once; whoever cancels waits for as many, half a second on one core
 
 
 class Session(Protocol):
@@ -87,3 +91,10 @@ class DecoderBatch:
     def select(self, rows: Tensor) -> None:
         with torch.inference_mode():
             self._cache.select(rows.to(self._decoder.device))
+
+
+def check_room(session: BatchSession, prompt: Sequence[int], most: int) -> None:
+    """Raises `Refusal` when ``prompt`` and ``most`` tokens after it are more than a row can hold."""
+    room, tokens = session.room, len(prompt) + most
+    if room is not None and tokens > room:
+        raise Refusal("the conversation", f"with its reply it is {tokens} tokens long, and {room} is the limit", "shorten it")

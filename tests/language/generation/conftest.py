@@ -41,7 +41,7 @@ class Reference:
         self._valid = torch.cat((self._valid, valid), dim=1)
         positions = (valid.cumsum(1) - 1 + before).clamp_min(0)
         mask = self._valid.long()
-        read = self._model(ids, attention_mask=mask, position_ids=positions, past_key_values=self._cache)
+        read = self._model(ids, attention_mask=mask, position_ids=positions, cache=self._cache)
         return read.logits[:, -1]
 
     def select(self, rows: Tensor) -> None:

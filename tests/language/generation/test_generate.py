@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from serval.language.generation.constraint import Constraint, ConstraintVocabulary
-from serval.language.generation.generate import PIECE, End, Request, Step, generate, generate_batch, stream
+from serval.language.generation.generate import generate, stream
+from serval.language.generation.request import End, Request
 from serval.language.generation.sampling import Sampling
-from serval.language.generation.session import DecoderSession
+from serval.language.generation.session import PIECE, DecoderSession
 from serval.refusal import Refusal
 
-from .conftest import Reference, Scripted
+from .conftest import Scripted
 
 
 def test_greedy_is_transformers_greedy(tiny):
@@ -51,7 +52,7 @@ def test_a_long_prompt_is_read_in_pieces_and_can_be_cancelled_between_them():
 
 
 def test_pieces_of_a_prompt_say_what_one_reading_says(tiny, monkeypatch):
-    monkeypatch.setattr("serval.language.generation.generate.PIECE", 7)
+    monkeypatch.setattr("serval.language.generation.batch.PIECE", 7)
     ids = torch.randint(0, 97, (30,), generator=torch.Generator().manual_seed(5)).tolist()
     expected = tiny.reference.generate(torch.tensor([ids]), max_new_tokens=9, do_sample=False, eos_token_id=None)
     assert list(generate(DecoderSession(tiny.decoder, 40), ids, stops=(), most=9)) == expected[0, 30:].tolist()
@@ -127,60 +128,3 @@ def test_text_comes_in_whole_characters_and_is_cut_at_stop_texts(words):
 def test_what_was_held_back_is_told_at_the_end_but_never_half_a_character(words):
     *steps, end = stream(Scripted(*spoken(words, "an EN€")), Request([0], 6, stop_texts=["END"]), tokenizer=words)
     assert "".join(step.text for step in steps) == "an " and end == End(0, "length", "EN")
-
-
-@pytest.mark.parametrize("rows", [1, 2, 8])
-def test_a_batch_is_transformers_batch_with_left_padding(tiny, rows):
-    prompts = [
-        torch.randint(3, 97, (length,), generator=torch.Generator().manual_seed(length)).tolist() for length in range(1, 9)
-    ]
-    prompts = prompts[:rows]
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    settings = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": 61, "pad_token_id": 0}
-    expected = tiny.reference.generate(ids, attention_mask=mask, **settings)[:, longest:].tolist()
-    requests = [Request(prompt, 12, stops={61}) for prompt in prompts]
-    tokens, ends = collected(generate_batch(Reference(tiny.reference, rows), requests))
-    for row in range(rows):
-        assert tokens[row] == expected[row][: len(tokens[row])]
-        assert ends[row].reason == ("stop" if 61 in expected[row] else "length")
-        assert len(tokens[row]) == (expected[row].index(61) if 61 in expected[row] else 12)
-
-
-def collected(events):
-    tokens, ends = {}, {}
-    for event in events:
-        assert event.row not in ends  # nothing comes after an end
-        if isinstance(event, Step):
-            tokens.setdefault(event.row, []).append(event.token)
-        else:
-            ends[event.row] = event
-    return tokens, ends
-
-
-def varied(words):
-    """Eight requests of different lengths and all kinds."""
-    vocabulary = ConstraintVocabulary(words)
-    settings = [
-        Sampling(),
-        Sampling(temperature=1.0, seed=1),
-        Sampling(temperature=0.7, top_k=20, seed=2),
-        Sampling(temperature=1.3, top_p=0.9, seed=3),
-        Sampling(temperature=1.0, min_p=0.05, repetition_penalty=1.3, seed=4),
-        Sampling(repetition_penalty=1.2),
-        Sampling(temperature=2.0, top_k=50, top_p=0.8, min_p=0.01, seed=5),
-        Sampling(temperature=1.0, seed=6),
-    ]
-    constraint = Constraint.regex("[a-f]{3,9}", vocabulary)
-    return [
-        Request(
-            list(range(5, 6 + 3 * row)),
-            4 + 2 * row,
-            stops={words.special("<|end|>")},
-            sampling=each,
-            constraint=constraint if row % 3 == 1 else None,
-            logprobs=2,
-        )
-        for row, each in enumerate(settings)
-    ]
