@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -126,15 +124,22 @@ def encode_pieces(
     words: a question, the end of its turn and the beginning of the reply, never what the assistant says (AKI,
     arXiv:2503.02597, whose mask opens as much). A question before its picture belongs to none.
     """
-    made: list[tuple[_Kind | int, list[int]]] = []
+    made: list[tuple[_Kind, list[int]] | int] = []
     run: list[str] = []
     kind = _Kind()
     before: Before = "nothing"
 
+    def add(ids: list[int], its: _Kind) -> None:
+        last = made[-1] if made else None
+        if isinstance(last, tuple) and last[0] == its:
+            last[1].extend(ids)
+        elif ids:
+            made.append((its, ids))
+
     def flush() -> None:
         nonlocal before
         if text := "".join(run):
-            made.append((kind, tokenizer.encode(text, before)))
+            add(tokenizer.encode(text, before), kind)
             before = "text"
         run.clear()
 
@@ -147,18 +152,11 @@ def encode_pieces(
             continue
         before = "special"
         if content is not None:
-            made.append((content, []))
+            made.append(content)
         elif token is not None:
-            made.append((its, [token.id]))
+            add([token.id], its)
     flush()
-    joined: list[TextSegment | int] = []
-    for key, group in groupby(made, key=itemgetter(0)):
-        ids = [id_ for _, some in group for id_ in some]
-        if isinstance(key, int):
-            joined.append(key)
-        elif ids:
-            joined.append(TextSegment(ids, *key))
-    return joined
+    return [each if isinstance(each, int) else TextSegment(each[1], *each[0]) for each in made]
 
 
 def _told(pieces: Sequence[Piece]) -> bool:

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from serval.conversation.build import Encoded, build_sequence
+from serval.conversation.build import Encoded, build_sequence, encode_pieces
 from serval.conversation.chat import ChatML
 from serval.conversation.formats import from_huggingface, from_openai
 from serval.conversation.messages import Media, Message
-from serval.conversation.segments import grid_positions
+from serval.conversation.segments import TextSegment, grid_positions
 from serval.conversation.sequence import IGNORED, Modality
-from serval.conversation.template import ChatTemplate
+from serval.conversation.template import ChatTemplate, Piece
 from serval.refusal import Refusal
 from serval.weights import locate
 from serval.weights.gguf_file import read_gguf
@@ -120,6 +120,16 @@ def test_a_tool_call_is_learned_whole_or_not_at_all(tokenizer):
     silent = source.replace("{% generation %}", "").replace("{% endgeneration %}", "")
     with ChatTemplate(silent) as template, pytest.raises(Refusal, match="does not say how much of a tool call"):
         build_sequence(messages, {}, tokenizer, template, embed, learn=True)
+
+
+def test_pieces_become_as_few_segments_as_tell_them_apart(tokenizer):
+    """A medium that a family lays out in several pieces keeps them all."""
+    pieces = [Piece("template", "<|im_start|>a"), Piece("text", "b<|im_end|>"), Piece("template", "<|im_end|>")]
+    media = [Piece("media", medium=0), Piece("media", medium=0), Piece("template", "c"), Piece("media", medium=1)]
+    first, *middle, third, last = encode_pieces([*pieces, *media], tokenizer)
+    start, end = tokenizer.special("<|im_start|>"), tokenizer.special("<|im_end|>")
+    assert first == TextSegment([start, *tokenizer.encode("ab<|im_end|>"), end])
+    assert (middle, third, last) == ([0, 0], TextSegment(tokenizer.encode("c")), 1)
 
 
 def test_parts_with_a_time_keep_it(tokenizer, template):
