@@ -13,11 +13,18 @@ from serval.weights.gguf_keys import Keys
 
 _AGAIN, _ANOTHER = "fetch it again", "take another model"
 
-# Keys that would change the numbers, and have no place in the configurations.
+# Keys that would change the numbers, and have no place in the configurations; the latter not where they are 1.
 _UNREAD = (
-    *("attention.scale", "attention.clamp_kqv", "attention.max_alibi_bias", "attention.temperature_scale", "logit_scale"),
-    *("residual_scale", "embedding_scale", "expert_weights_scale", "expert_shared_count", "expert_group_count"),
-    *("leading_dense_block_count", "nextn_predict_layers", "rope.scaling.alpha", "rope.scaling.yarn_log_multiplier"),
+    *("attention.scale", "attention.clamp_kqv", "attention.max_alibi_bias", "attention.temperature_scale"),
+    *("expert_shared_count", "leading_dense_block_count", "nextn_predict_layers", "rope.scaling.yarn_log_multiplier"),
+)
+_FACTORS = (
+    "logit_scale",
+    "residual_scale",
+    "embedding_scale",
+    "expert_weights_scale",
+    "expert_group_count",
+    "rope.scaling.alpha",
 )
 
 
@@ -81,8 +88,8 @@ def read_model(source: GGUFFile) -> Model:
 
 
 def _refuse_unread(keys: Keys) -> None:
-    for key in _UNREAD:
-        if keys.value(key):
+    for key in (*_UNREAD, *_FACTORS):
+        if keys.value(key) and not (key in _FACTORS and keys.value(key) == 1):
             raise keys.refusal(f"it tells {keys.architecture}.{key}, which is not read here", _ANOTHER)
     if keys.value("attention.causal") is False:
         raise keys.refusal("its tokens see those behind them", "take a model that writes")

@@ -134,6 +134,11 @@ def test_frequencies_that_are_not_llama_3s_are_kept_as_they_are(tmp_path):
     torch.testing.assert_close(turned, 10000.0 ** -(torch.arange(4) / 4) / torch.from_numpy(factors))
 
 
+def test_factors_of_one_change_nothing(tmp_path):
+    write_model(tmp_path / "m.gguf", random_model("llama"), "llama", tell=lambda writer: writer.add_logit_scale(1.0))
+    assert open_gguf(tmp_path / "m.gguf").config["model_type"] == "llama"
+
+
 def test_a_turn_may_end_otherwise_than_a_text(tmp_path):
     write_model(tmp_path / "m.gguf", random_model("llama"), "llama", tell=lambda writer: writer.add_eot_token_id(7))
     assert open_gguf(tmp_path / "m.gguf").config["eos_token_id"] == [2, 7]
@@ -185,6 +190,7 @@ REFUSED: dict[str, tuple[str, str, Callable[[GGUFWriter], Any], str]] = {
     "Olmo 3": ("olmo2", "olmo2", lambda w: w.add_sliding_window(8), "window"),
     "qwen2 with a window": ("qwen2", "qwen2", lambda w: w.add_sliding_window(8), "window"),
     "an alibi": ("llama", "llama", lambda w: w.add_max_alibi_bias(8.0), "max_alibi_bias"),
+    "logits rescaled": ("llama", "llama", lambda w: w.add_logit_scale(0.5), "logit_scale"),
     "an encoder": ("qwen2", "qwen2", lambda w: w.add_causal_attention(False), "behind"),
     "sigmoid experts": ("llama", "mixtral", lambda w: w.add_uint32("llama.expert_gating_func", 2), "softmax"),
     "one of several": ("llama", "llama", lambda w: w.add_uint16("split.count", 3), "several files"),
