@@ -55,10 +55,12 @@ def read_vision_language_config(folder: Path) -> VisionLanguageConfig:
     Raises:
         Refusal: a file is missing or damaged, the family is not known, or sizes cannot be.
     """
-    files = TowerFiles(folder)
-    video = folder / "video_preprocessor_config.json"
-    prepared_video = Fields.from_json(video).content if video.exists() else {}
-    return config_of(files.config(), files.prepared() or {}, prepared_video)
+    files, video = TowerFiles(folder), Fields({}, "")
+    if (folder / "video_preprocessor_config.json").exists():
+        video = Fields.from_json(folder / "video_preprocessor_config.json")
+    elif (folder / "processor_config.json").exists():
+        video = Fields.from_json(folder / "processor_config.json").within("video_processor")
+    return config_of(files.config(), files.prepared(), video.content)
 
 
 def config_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differe
 _COMPUTED = ("position_ids", "rotary_emb.inv_freq", "rotary_pos_emb.inv_freq")  # old files keep what is computed
 _PAPERS = """generation_config.json preprocessor_config.json video_preprocessor_config.json processor_config.json
     chat_template.jinja chat_template.json tokenizer.json tokenizer_config.json tokenizer.model special_tokens_map.json
-    added_tokens.json vocab.json merges.txt README.md""".split()
+    added_tokens.json vocab.json merges.txt LICENSE LICENSE.txt README.md""".split()
 
 
 def load_vision_language_model(
@@ -30,6 +31,7 @@ def load_vision_language_model(
 
     config = read_vision_language_config(folder)
     family, checkpoint = FAMILIES[config.family], _Today(SafetensorsCheckpoint(folder), FAMILIES[config.family])
+    config = _tied_as_written(config, checkpoint, family)
     wanted = {name: tensor for name, tensor in empty_model(config).state_dict().items() if not name.startswith("decoder.")}
     names = {family.written(name): name for name in wanted}
     found = {name: checkpoint.shape(name) for name in checkpoint.names() if not name.startswith((family.text, family.head))}
@@ -82,6 +84,19 @@ def hub_folder(name: str, revision: str, fetch: bool) -> Path:
     if damaged := broken(part_named(part)):
         raise Refusal(part, f"{damaged[0]} is not what was installed", f"run: serval weights fetch {part}")
     return folder
+
+
+def _tied_as_written(config: VisionLanguageConfig, checkpoint: Checkpoint, family: Family) -> VisionLanguageConfig:
+    """Some files say that the head is the table of embeddings and hold another, or say it of the text half alone: it is what
+    the files hold, as in transformers."""
+    names, head, table = set(checkpoint.names()), f"{family.head}weight", f"{family.text}embed_tokens.weight"
+    tied = config.text.tied
+    if tied and {head, table} <= names:
+        tied = torch.equal(checkpoint.tensor(head), checkpoint.tensor(table))
+    elif head not in names:
+        tied = tied or bool(getattr(config.whole.text_config, "tie_word_embeddings", False))
+    source = {**config.source, "tie_word_embeddings": tied}
+    return replace(config, text=replace(config.text, tied=tied), source=source if tied != config.text.tied else config.source)
 
 
 class _Today(Checkpoint):

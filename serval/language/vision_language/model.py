@@ -213,8 +213,9 @@ class VisionLanguageModel(nn.Module):
         """Logits as `Decoder.forward` gives them, of a `sequence`, or of ids (batch, new) that go on after what ``cache``
         holds."""
         if not isinstance(tokens, MultimodalSequence):
-            tokens = self.decoder.sequence(tokens, cache, valid=options.pop("valid", None))
-            if self.config.axes > 1:  # text stands at the same place on every axis
+            said = {name: options.pop(name, None) for name in ("valid", "positions")}
+            tokens = self.decoder.sequence(tokens, cache, **said)
+            if self.config.axes > 1 and tokens.position.ndim == 2:  # text stands at the same place on every axis
                 position = tokens.position[..., None].expand(-1, -1, self.config.axes)
                 tokens = replace(tokens, position=position)
         return self.decoder(tokens, cache, **options)

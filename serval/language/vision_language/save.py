@@ -24,7 +24,7 @@ def save_vision_language_model(model: VisionLanguageModel, folder: Path) -> None
         tensors[family.head + name.removeprefix("lm_head.") if head else family.text + name] = each
     shapes = {name: tuple(each.shape) for name, each in tensors.items()}
     write_safetensors(folder, shapes, lambda name: tensors[name].detach().cpu(), model.dtype, largest=_SHARD)
-    source = {key: value for key, value in model.config.source.items() if key != "torch_dtype"}
+    source = {key: value for key, value in model.config.source.items() if key not in ("torch_dtype", "auto_map")}
     source["dtype"] = str(model.dtype).removeprefix("torch.")  # by which transformers reads it
     (folder / "config.json").write_text(json.dumps(source, indent=1) + "\n", "utf-8")
     for name, content in model.papers.items():

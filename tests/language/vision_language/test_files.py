@@ -36,12 +36,45 @@ LLAVA_7B = {  # as published: what is usual for Llama and CLIP is left out of it
 }  # fmt: skip
 
 
-def test_a_full_size_model_has_its_parameters_without_taking_memory():
-    model = empty_model(config_of(LLAVA_7B))
+QWEN2_VL_2B = {  # as published: the text half's sizes are not in a part of their own
+    "architectures": ["Qwen2VLForConditionalGeneration"],
+    "eos_token_id": 151645, "image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652,
+    "hidden_size": 1536, "intermediate_size": 8960, "max_position_embeddings": 32768, "max_window_layers": 28,
+    "model_type": "qwen2_vl", "num_attention_heads": 12, "num_hidden_layers": 28, "num_key_value_heads": 2,
+    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}, "rope_theta": 1000000.0, "sliding_window": 32768,
+    "tie_word_embeddings": True, "use_sliding_window": False, "vocab_size": 151936,
+    "vision_config": {
+        "depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "in_chans": 3, "hidden_size": 1536,
+        "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14, "temporal_patch_size": 2,
+    },
+}  # fmt: skip
+SMOLVLM_256M = {
+    "image_token_id": 49190, "model_type": "idefics3", "scale_factor": 4, "tie_word_embeddings": False,
+    "text_config": {
+        "architectures": ["VLlama3ForCausalLM"], "head_dim": 64, "hidden_size": 576, "intermediate_size": 1536,
+        "max_position_embeddings": 8192, "model_type": "llama", "num_attention_heads": 9, "num_hidden_layers": 30,
+        "num_key_value_heads": 3, "rms_norm_eps": 1e-05, "rope_theta": 100000, "vocab_size": 49280,
+    },
+    "vision_config": {
+        "hidden_size": 768, "image_size": 512, "max_image_size": {"longest_edge": 512}, "model_type": "idefics3",
+        "num_attention_heads": 12, "patch_size": 16, "size": {"longest_edge": 2048}, "use_base_siglip": False,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "prepared", "parameters", "tokens"),
+    [
+        (LLAVA_7B, {}, 7_063_427_072, 576),
+        (QWEN2_VL_2B, {}, 2_208_985_600, 1196),
+        (SMOLVLM_256M, {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512}}, 256_484_928, 13 * 64),
+    ],
+)
+def test_a_full_size_model_has_its_parameters_without_taking_memory(content, prepared, parameters, tokens):
+    model = empty_model(config_of(content, prepared))
     assert {each.device.type for each in model.parameters()} == {"meta"}
-    count = {name: sum(each.numel() for each in part.parameters()) for name, part in model.named_children()}
-    assert count == {"vision": 303_507_456, "connector": 20_979_712, "decoder": 6_738_939_904}
-    assert model.pictures.plan(480, 640).tokens == 576
+    assert sum(each.numel() for each in model.parameters()) == parameters
+    assert model.pictures.plan(720, 1280).tokens == tokens
 
 
 def test_both_lists_of_families_agree():
@@ -134,6 +167,24 @@ def test_missing_misshaped_and_extra_tensors_are_named(broken, name, part):
         refused(folder, "surprise.* is not expected")
 
 
+@torch.inference_mode()
+def test_the_head_is_what_the_files_hold(broken, tmp_path):
+    """As in transformers: published configurations are sometimes wrong about it."""
+    inputs = {"input_ids": torch.arange(40, 60)[None]}
+    for name, changes in (("llava", {"tie_word_embeddings": True}), ("internvl", {"tie_word_embeddings": False})):
+        folder = broken(name, **changes, text_config__tie_word_embeddings=name == "internvl")
+        model = VisionLanguageModel.from_pretrained(folder)
+        assert (model.decoder.lm_head is None) == (name == "internvl")
+        if name == "llava":
+            theirs = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True).eval()
+            torch.testing.assert_close(model(inputs["input_ids"]), theirs(**inputs).logits, atol=1e-5, rtol=1e-5)
+        model.save_pretrained(tmp_path / name)
+        again = VisionLanguageModel.from_pretrained(tmp_path / name)
+        assert torch.equal(again(inputs["input_ids"]), model(inputs["input_ids"]))
+        theirs = AutoModelForImageTextToText.from_pretrained(tmp_path / name, local_files_only=True).eval()
+        torch.testing.assert_close(model(inputs["input_ids"]), theirs(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
 def test_code_pickles_and_cut_files_are_refused(broken):
     folder = broken(model_type="moondream", auto_map={"AutoModel": "run.Me"})
     (folder / "run.py").write_text("raise SystemExit('this was run')")
@@ -149,6 +200,11 @@ def test_code_pickles_and_cut_files_are_refused(broken):
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     refused(folder, "pickle")
     (folder / "config.json").write_text("[]")
+    refused(folder, "damaged")
+    folder = broken()
+    (folder / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes()[:1000])
+    refused(folder, "not a tokenizer")
+    (folder / "preprocessor_config.json").write_text("{")
     refused(folder, "damaged")
     refused(folder / "nowhere", "no such folder")
 
