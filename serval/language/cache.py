@@ -133,6 +133,11 @@ class KVCache:
         """(batch,) float32: where the next token of each row stands: one beyond the furthest so far, rounded up."""
         return self.furthest.ceil() + 1
 
+    @property
+    def room(self) -> int:
+        """How many more tokens can be read before a layer is full."""
+        return self.capacity - max((store.held for store in self.stores if store is not None), default=0)
+
     def held(self, layer: int) -> int:
         """Entries of a layer, padding included."""
         store = self.stores[layer]
@@ -150,7 +155,7 @@ class KVCache:
             Refusal: some layer has no room for them. Nothing has changed then.
         """
         new = valid.shape[1]
-        most = max((store.held for store in self.stores if store is not None), default=0) + new
+        most = self.capacity - self.room + new
         if most > self.capacity:
             raise Refusal("the conversation", f"it is {most} tokens long, and {self.capacity} is the limit", "shorten it")
         number = numbered(valid, self.counts)

@@ -14,7 +14,6 @@ from serval.conversation.segments import TextSegment
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
-    from serval.language.cache import KVCache
     from serval.language.generation.sampling import Sampling
     from serval.language.vision_language.model import Seen, VisionLanguageModel
 
@@ -100,6 +99,7 @@ class PictureChat:
         from serval.language.generation.request import Request
         from serval.language.generation.sampling import Sampling
         from serval.language.generation.session import PIECE
+        from serval.language.vision_language.session import ModelSession
 
         model, speech = self._model, self._model.speech
         assert speech is not None
@@ -122,27 +122,11 @@ class PictureChat:
             [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), before=before
         )  # the last token alone is read by the loop
         said = []
-        for event in stream(_Session(model, cache), request, tokenizer=speech.tokenizer, cancelled=cancelled):
+        for event in stream(ModelSession(model, cache), request, tokenizer=speech.tokenizer, cancelled=cancelled):
             if event.text:
                 said.append(event.text)
                 on_text(event.text)
         return "".join(said)
-
-
-class _Session:
-    """A conversation that goes on after what the cache holds."""
-
-    def __init__(self, model: VisionLanguageModel, cache: KVCache) -> None:
-        self._model, self._cache = model, cache
-
-    @property
-    def room(self) -> int:
-        return self._cache.capacity - self._cache.length
-
-    def read(self, ids: Sequence[int]) -> torch.Tensor:
-        with torch.inference_mode():
-            logits: torch.Tensor = self._model(torch.tensor([ids], device=self._model.device), self._cache, last=True)
-            return logits[0, 0]
 
 
 def identity(folder: Path) -> str:

@@ -160,7 +160,7 @@ class VisionLanguageModel(nn.Module):
             part, its = parts[each], ready[parts[each]]
             kind = Modality.VIDEO if part.kind == "video" else Modality.IMAGE
             time = self._times(its) if its.times else part.time
-            made.append(MediaSegment(next(waiting[each]), kind, each, time, positions=self._positions(its)))
+            made.append(MediaSegment(next(waiting[each]), kind, each, time, positions=self.positions(its)))
         return made
 
     def sequence(
@@ -178,9 +178,9 @@ class VisionLanguageModel(nn.Module):
         """
         return self.joined(self.segments(messages, media, reply=reply, learn=learn))
 
-    def joined(self, segments: Sequence[TextSegment | MediaSegment]) -> MultimodalSequence:
-        """One sequence of `segments`, with as many axes of positions as the family has."""
-        made = from_segments(segments, self.decoder.embed, device=self.device)
+    def joined(self, segments: Sequence[TextSegment | MediaSegment], *, start: float = 0.0) -> MultimodalSequence:
+        """One sequence of `segments`, with as many axes of positions as the family has, from position ``start``."""
+        made = from_segments(segments, self.decoder.embed, start=start, device=self.device)
         if self.config.axes > 1 and made.position.ndim == 2:
             made = replace(made, position=made.position[..., None].expand(-1, -1, self.config.axes))
         return made
@@ -192,7 +192,7 @@ class VisionLanguageModel(nn.Module):
         frame = torch.arange(prepared.plan.tokens) // (prepared.plan.tokens // groups)
         return torch.tensor(prepared.times, dtype=torch.float64)[frame.clamp_max(groups - 1) * together]
 
-    def _positions(self, prepared: Prepared) -> Tensor | None:
+    def positions(self, prepared: Prepared) -> Tensor | None:
         """(tokens, 3) in Qwen's families (M-RoPE): when, which row, which column. Text goes on after the largest of them, as
         these models were trained; transformers 5 goes on after the largest row or column, also where a video is longer."""
         if self.config.axes == 1:
@@ -200,7 +200,7 @@ class VisionLanguageModel(nn.Module):
         vision, (groups, rows, columns) = self.config.vision, prepared.plan.grid
         interval = 1.0
         if len(prepared.times) > 1 and self.config.family == "qwen2_5_vl":
-            apart = (prepared.times[-1] - prepared.times[0]) / (len(prepared.times) - 1)
+            apart = max(prepared.times[-1] - prepared.times[0], 0.0) / (len(prepared.times) - 1)
             interval = vision.tokens_per_second * vision.temporal_patch_size * apart
         merge = vision.spatial_merge_size
         return grid_positions(groups, rows // merge, columns // merge, interval)
