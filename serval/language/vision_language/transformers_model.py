@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForImageTextToText, AutoProcessor, TextStreamer
 
 from serval.conversation.messages import Media, Message, Text
@@ -21,6 +22,9 @@ from serval.weights.checkpoint import SafetensorsCheckpoint
 
 if TYPE_CHECKING:
     from serval.language.vision_language.model import Seen
+
+# What a template that has no place for a picture raises, or a processor that does not go with its model.
+_FAILURES = (TemplateError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError)
 
 
 class TransformersModel:
@@ -70,16 +74,18 @@ class TransformersModel:
     ) -> str:
         """See `SeeingModel.reply`."""
         asked = [{"role": each.role, "content": [self._part(part, media) for part in each.parts]} for each in messages]
-        words = _Words(self._processor.tokenizer, stop, on_text)
+        words, how = _Words(self._processor.tokenizer, stop, on_text), sampling or Sampling()
         try:
             inputs = self._processor.apply_chat_template(
                 asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
             )
-        except Exception as error:  # a template or a processor that has no place for such a conversation
-            why = f"its processor cannot read it ({' '.join(str(error).split())[:160]})"
-            raise Refusal("the conversation", why, "use a model made for such conversations") from None
-        if not cancelled():
-            how = sampling or Sampling()
+            length = inputs["input_ids"].shape[1] + max_tokens
+            limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", length)
+            if length > limit:
+                why = f"with its reply it is {length} tokens long, and {limit} is the limit"
+                raise Refusal("the conversation", why, "shorten it, or show fewer pictures")
+            if cancelled():
+                return ""
             with torch.inference_mode(), torch.random.fork_rng():
                 torch.manual_seed(how.seed)
                 self._model.generate(
@@ -89,6 +95,9 @@ class TransformersModel:
                     streamer=words,
                     stopping_criteria=[lambda ids, scores, **_: torch.full((1,), words.until.stopped or cancelled())],
                 )
+        except _FAILURES as error:
+            why = f"transformers cannot answer it ({' '.join(str(error).split())[:160]})"
+            raise Refusal("the conversation", why, "use a model made for such conversations") from None
         return "".join(words.said)
 
     def _part(self, part: Media | Text, media: Mapping[Media, Seen]) -> dict[str, Any]:

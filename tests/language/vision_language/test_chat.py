@@ -115,6 +115,12 @@ def test_what_cannot_be_read_is_refused(tiny_of, llava):
         chat.reply([Message(role="user", parts=(sound, Text(text="?")))], {sound: picture(30, 30)})
     with pytest.raises(Refusal, match="not given as a picture"):
         TransformersModel.open(llava).reply(messages, {})
+    theirs = TransformersModel.open(llava)
+    with pytest.raises(Refusal, match="4096 is the limit"):
+        theirs.reply(messages, shown, max_tokens=4090)
+    theirs._processor.chat_template = "{{ messages[0]['role'] }}"
+    with pytest.raises(Refusal, match="transformers cannot answer it"):  # there is no place for the picture
+        theirs.reply(messages, shown)
     silent = VisionLanguageModel(tiny.model.config, tiny.model.decoder)
     with pytest.raises(Refusal, match="no tokenizer"):
         silent.sequence(messages, shown)
