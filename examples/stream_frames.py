@@ -1,4 +1,4 @@
-"""A video's frames go into a session as they come; then a question. `python examples/stream_frames.py MODEL_FOLDER VIDEO "…?"`"""
+"""A video goes into a session frame by frame; then a question. `python examples/stream_frames.py MODEL_FOLDER VIDEO "…?"`"""
 
 import sys
 from pathlib import Path
