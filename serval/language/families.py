@@ -30,7 +30,7 @@ def config_from(fields: Fields | Mapping[str, Any], name: str = "config.json") -
     family = fields.word("model_type", "")
     read = FAMILIES.get(family)
     if read is None:
-        shown = ascii(family)[1:41]
+        shown = ascii(family)[1:-1][:40]
         raise fields.refusal(f"its architecture “{shown}” is not known here", f"take one of {', '.join(FAMILIES)}")
     return replace(read(fields), source=dict(fields.content))
 

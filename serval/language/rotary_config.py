@@ -29,7 +29,7 @@ def read_rotary(fields: Fields, head_dim: int, *, theta: float, kind: str | None
     name = told.word("rope_type", told.word("type", "default"))
     if name not in _NAMES:
         raise fields.refusal(
-            f"its positions are rescaled by “{ascii(name)[1:31]}”, which is not known", f"take {', '.join(_NAMES)}"
+            f"its positions are rescaled by “{ascii(name)[1:-1][:30]}”, which is not known", f"take {', '.join(_NAMES)}"
         )
     scaling, context = _NAMES[name], fields.whole("max_position_embeddings")
     share = told.number("partial_rotary_factor", fields.number("partial_rotary_factor", 1.0))

@@ -17,7 +17,8 @@ from serval.weights.cache import INSTALLED, broken, cache_folder, hash_of, part_
 from serval.weights.clients import download
 from serval.weights.manifest import Part, part_named
 
-HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.md", "LICENSE*"]  # nothing that could be code or pickle
+# Nothing that could be code or pickle, but chat templates, which run apart (`conversation.template`).
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md", "LICENSE*"]
 Progress = Callable[[str, int], None]  # stage, and how many bytes of the archive are here
 
 
