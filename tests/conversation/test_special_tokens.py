@@ -28,7 +28,7 @@ from serval.media.frame import Frame
 from .styles import STYLES
 
 EVERYTHING = (  # a template that writes all there is to write, between tokens of its own
-    "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}"
+    "{% for tool in tools or [] %}{{ tool.function.name }}{{ tool | tojson }}{% endfor %}"
     "{% for m in messages %}BEGIN{{ m.role }} {{ m.name }} {{ m.tool_call_id }}\n"
     "{% if m.content is string %}{{ m.content | trim }}{% endif %}"
     "{% for p in m.content if m.content is not string %}{{ p.text if p.type == 'text' else 'PLACE' }}{% endfor %}"
@@ -130,15 +130,11 @@ def conversation(word):
 
 
 def test_messages_have_the_templates_own_special_tokens_and_no_others(family):
-    def found(word, template):
-        tools = [{"type": "function", "function": {"name": word, "description": word}}]
-        messages = from_openai(conversation(word))
-        ids = ids_of(build_sequence(messages, {}, family.tokenizer, template, embed, tools=tools))
-        return [each for each in ids if each in family.never]
-
+    messages = from_openai([message for name in family.names for message in conversation(name)])
+    tools = [{"type": "function", "function": {"name": name, "description": name}} for name in family.names]
     for template in (family.texts, family.parts):
-        for name in ["x", *family.names]:
-            assert found(name, template) == [family.begin, family.end] * 5
+        ids = ids_of(build_sequence(messages, {}, family.tokenizer, template, embed, tools=tools))
+        assert [each for each in ids if each in family.never] == [family.begin, family.end] * len(messages)
 
 
 def test_media_are_the_parts_that_say_so_whatever_the_words_around_them_say(family):
