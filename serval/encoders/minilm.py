@@ -38,6 +38,7 @@ class MiniLM:
         graph = _graph(tensors, shape["num_hidden_layers"], shape["num_attention_heads"], shape["layer_norm_eps"])
         self._session = open_session(graph, threads=threads)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.encode_special_tokens = True  # "[SEP]" on a sign is text
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
 

@@ -54,3 +54,8 @@ def test_near_in_meaning_is_near_in_space(minilm):
     car, taxi, cat, sofa, couch = minilm.embed(["a car", "a taxi", "a cat", "a sofa", "a couch"])
     assert car @ taxi > car @ cat + 0.1
     assert sofa @ couch > 0.8 > sofa @ cat
+
+
+def test_a_special_token_on_a_sign_is_text(minilm):
+    tokenizer = minilm._tokenizer
+    assert tokenizer.encode("exit [SEP] now").ids.count(tokenizer.token_to_id("[SEP]")) == 1  # the one that ends it
