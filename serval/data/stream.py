@@ -8,7 +8,7 @@ do. Behind a frame that a person's words follow nothing is to be decided: nobody
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -100,22 +100,30 @@ def layout(stream: Stream, messages: Sequence[Message]) -> Iterator[StreamFrame 
         number = end + 1
 
 
-def as_messages(stream: Stream, messages: Sequence[Message]) -> tuple[Message, ...]:
+def as_messages(
+    stream: Stream, messages: Sequence[Message], unlearned: Collection[int] = ()
+) -> tuple[tuple[Message, ...], tuple[int, ...]]:
     """The dialogue with its frames as pictures, for any chat template: each run of frames begins the user's turn.
 
     A frame is `Media` of kind "image" whose ``attached`` is its number and whose ``time`` is its own.
+
+    Returns:
+        The messages, and ``unlearned`` as they are numbered now.
     """
     made: list[Message] = []
     frames: list[Media] = []
+    moved: list[int] = []
+    count = 0
     for each in layout(stream, messages):
         if isinstance(each, StreamFrame):
             frames.append(Media(kind="image", attached=each.number, time=each.time))
-        elif each.role == "user":
-            made.append(each.model_copy(update={"parts": (*frames, *each.parts)}))
-            frames = []
-        else:
-            if frames:
-                made.append(Message(role="user", parts=tuple(frames)))
-                frames = []
-            made.append(each)
-    return tuple(made)
+            continue
+        if each.role == "user":
+            each = each.model_copy(update={"parts": (*frames, *each.parts)})
+        elif frames:
+            made.append(Message(role="user", parts=tuple(frames)))
+        frames = []
+        moved += [len(made)] * (count in unlearned)
+        made.append(each)
+        count += 1
+    return tuple(made), tuple(moved)
