@@ -64,18 +64,38 @@ class AdapterBank(nn.Module):
         Raises ``ValueError`` unless there is just what the bank chooses by.
         """
         shares = self._shares(choice, condition)
-        adapters, inner, _ = self.down.shape
-        small = functional.relu(functional.linear(hidden, self.down.flatten(0, 1), self.down_bias.flatten()))
-        if self.gates is not None:
-            assert shares is not None
-            each = torch.einsum("...ai,awi->...aw", small.view(*small.shape[:-1], adapters, inner), self.up) + self.up_bias
-            gates = torch.einsum("...t,taw->...aw", shares, self.gates) * self.strength[:, None]
-            return self.feed_forward(hidden) + (each * gates).sum(-2)
-        weights = (self.strength if shares is None else shares * self.strength).expand(*hidden.shape[:-1], adapters)
-        up = self.up.transpose(0, 1).reshape(-1, adapters * inner)
-        change = functional.linear(small * weights.repeat_interleave(inner, dim=-1), up) + weights @ self.up_bias
+        change: Tensor | float = 0.0
+        for adapter, taken in enumerate(self._taken(shares)):
+            if taken:
+                added = self._adapted(hidden, adapter)
+                if shares is not None:
+                    added = added * (shares[..., adapter, None] if self.gates is None else shares @ self.gates[:, adapter])
+                change = change + added
         adapted: Tensor = self.feed_forward(hidden) + change
         return adapted
+
+    def copy_adapter(self, other: AdapterBank) -> None:
+        """Let every adapter here be the only one of ``other``: MoME's second stage begins as its first ended, bit for bit,
+        whatever is chosen. Raises ``ValueError`` where ``other`` has several, or one of other sizes."""
+        mine, theirs = self.down.shape[1:], other.down.shape
+        if theirs != (1, *mine):
+            raise ValueError(f"Adapters of {tuple(mine)} cannot be copies of {tuple(theirs)}: it takes one of the same sizes.")
+        with torch.no_grad():
+            for name in ("down", "down_bias", "up", "up_bias", "strength"):
+                getattr(self, name).copy_(getattr(other, name))
+
+    def _adapted(self, hidden: Tensor, adapter: int) -> Tensor:
+        """What one adapter adds. Each is computed alone: the bits of a sum over all would depend on how many there are."""
+        small = functional.relu(functional.linear(hidden, self.down[adapter], self.down_bias[adapter]))
+        return functional.linear(small, self.up[adapter], self.up_bias[adapter]) * self.strength[adapter]
+
+    def _taken(self, shares: Tensor | None) -> list[bool]:
+        """Which adapters are run: those that some token takes, and all while a router or gates learn from all of them."""
+        adapters = self.down.shape[0]
+        if shares is None or self.gates is not None or shares.requires_grad:
+            return [True] * adapters
+        taken: list[bool] = shares.detach().reshape(-1, adapters).ne(0).any(0).tolist()
+        return taken
 
     def _shares(self, choice: Tensor | None, condition: Tensor | None) -> Tensor | None:
         """(…, adapters), or of tasks where there are gates; None for all of the only one."""

@@ -55,16 +55,32 @@ def test_a_router_gives_every_token_of_a_sample_one_adapter_and_learns():
     assert bank.feed_forward.weight.grad is None
 
 
-def test_equal_adapters_under_a_router_are_one_adapter():
+@pytest.mark.parametrize("chosen", range(4))
+def test_copies_of_one_adapter_are_that_adapter_bit_for_bit_whatever_the_router_says(chosen):
     """MoME's second stage starts from copies of the first stage's adapter."""
-    single, bank = trained(adapters=1), AdapterBank(nn.Linear(6, 6), 6, hidden=3, adapters=4, condition=5)
-    bank.feed_forward.load_state_dict(single.feed_forward.state_dict())
+    single, hidden, condition = trained(adapters=1), torch.randn(2, 4, 6), torch.randn(2, 5)
+    bank = AdapterBank(single.feed_forward, 6, hidden=3, adapters=4, condition=5)
+    bank.copy_adapter(single)
     with torch.no_grad():
-        for name in ("down", "down_bias", "up", "up_bias", "strength"):
-            target = getattr(bank, name)
-            target.copy_(getattr(single, name).expand_as(target))
-    hidden = torch.randn(2, 4, 6)
-    torch.testing.assert_close(bank(hidden, condition=torch.randn(2, 5)), single(hidden))
+        bank.router[2].bias[chosen] = 1e3
+    assert bank.router(condition).argmax(-1).tolist() == [chosen, chosen]
+    assert torch.equal(bank(hidden, condition=condition), single(hidden))
+    with torch.no_grad():
+        assert torch.equal(bank(hidden, condition=condition), single(hidden))  # the chosen one runs alone
+    by_id = AdapterBank(single.feed_forward, 6, hidden=3, adapters=4)
+    by_id.copy_adapter(single)
+    assert torch.equal(by_id(hidden, torch.tensor([[chosen], [0]])), single(hidden))
+    with pytest.raises(ValueError, match="one of the same sizes"):
+        bank.copy_adapter(trained(adapters=2))
+
+
+def test_only_what_a_sample_chose_learns_from_it():
+    bank, condition = trained(adapters=3, condition=5), torch.randn(1, 5)
+    (chosen,) = bank.router(condition).argmax(-1).tolist()
+    bank(torch.randn(1, 4, 6), condition=condition).square().sum().backward()
+    for weight in (bank.down, bank.down_bias, bank.up, bank.up_bias, bank.strength):
+        learns = weight.grad.flatten(1).any(-1) if weight.ndim > 1 else weight.grad.ne(0)
+        assert learns.nonzero().flatten().tolist() == [chosen]
 
 
 def test_gates_of_a_task_weigh_each_channel_of_each_adapter():
