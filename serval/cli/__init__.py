@@ -9,6 +9,7 @@ import typer
 
 from serval.cli.ask import ask
 from serval.cli.chat import chat
+from serval.cli.data import app as data
 from serval.cli.export import export
 from serval.cli.instructions import app as instructions
 from serval.cli.replay import replay
@@ -34,6 +35,7 @@ app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
 app.add_typer(instructions, name="instructions")
+app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
 

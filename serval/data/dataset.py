@@ -18,7 +18,7 @@ from serval.data.formats.layout import Entry, Header, Records, open_data
 from serval.data.formats.llava import LLAVA
 from serval.data.formats.openai_jsonl import OPENAI
 from serval.data.formats.own import SERVAL
-from serval.data.formats.record import OURS, Format, read_record, write_record
+from serval.data.formats.record import OURS, Format, Record, read_record, write_record
 from serval.data.formats.refcoco import refcoco
 from serval.data.formats.sharegpt import SHAREGPT
 from serval.data.item import Item
@@ -134,13 +134,22 @@ def open_dataset(
     return Dataset(form, path, path.stem, None if media is None else Path(media), limits, skip)
 
 
-def write_dataset(name: str, path: Path | str, items: Iterable[Item], header: Header | None = None, **options: Any) -> int:
+def write_dataset(
+    name: str,
+    path: Path | str,
+    items: Iterable[Item],
+    header: Header | None = None,
+    *,
+    skip: Callable[[Refusal], None] | None = None,
+    **options: Any,
+) -> int:
     """Write items as a data set, as they come; how many there were.
 
     A format that lists its records writes one to a line if the file's name ends in .jsonl. The file appears when it is whole.
 
     Args:
         header: `Dataset.header` of the file they came from, for formats that say something beside their records.
+        skip: told why an item was refused, which is then left out.
 
     Raises:
         Refusal: there is no such format, it cannot say what an item says, or nothing can be written there.
@@ -150,17 +159,26 @@ def write_dataset(name: str, path: Path | str, items: Iterable[Item], header: He
         if header is not None and header.fields:
             log.warning("%s has no place for what the file says of itself: %s", name, ", ".join(header.fields))
         header = Header()
-    records = (write_record(form, item) for item in items)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("xb") as file:
-            count = form.layout.write(file, path.suffix in (".jsonl", ".ndjson"), records, header)
+            count = form.layout.write(file, path.suffix in (".jsonl", ".ndjson"), _written(form, items, skip), header)
         temporary.replace(path)
     except OSError as error:
         raise Refusal(printable(path.name), f"it cannot be written ({error.strerror})", "check the folder") from None
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def _written(form: Format, items: Iterable[Item], skip: Callable[[Refusal], None] | None) -> Iterator[Record]:
+    for item in items:
+        try:
+            yield write_record(form, item)
+        except Refusal as refusal:
+            if skip is None:
+                raise
+            skip(refusal)
 
 
 def recognise(path: Path | str, limits: DataLimits = USUAL) -> str:
