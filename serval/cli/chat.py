@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def chat(
     words: Annotated[str, typer.Argument(help="What you say first; without it you are asked.", show_default=False)] = "",
-    model: Annotated[str, typer.Option(help="smollm2, or the folder of a vision-language model.")] = "smollm2",
+    model: Annotated[str, typer.Option(help="smollm2, a model's folder, or a GGUF file.")] = "smollm2",
     image: Annotated[list[Path] | None, typer.Option(help="A picture to talk about; may be given several times.")] = None,
     tokens: Annotated[int, typer.Option(min=1, max=4096, help="Of a reply at the most.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 says the likeliest; 1 draws as the model was trained.")] = 0.0,
@@ -31,6 +31,8 @@ def chat(
     Examples:
 
         serval chat "name three fruits" --once
+
+        serval chat --model models/qwen3-0.6b-q8_0.gguf
 
         serval chat --model models/SmolVLM-256M-Instruct --image door.jpg "who is at the door?"
     """
@@ -60,14 +62,14 @@ def _speaker(model: str, images: list[Path], tokens: int, sampling: Sampling) ->
     """What replies to the messages so far."""
     from serval.refusal import Refusal
 
-    if model == "smollm2":
+    if model == "smollm2" or _reads_words(Path(model)):
         if images:
-            raise Refusal(images[0].name, "smollm2 cannot see pictures", "give the folder of one that can as --model")
+            raise Refusal(images[0].name, f"{model} cannot see pictures", "give the folder of one that can as --model")
         from serval.language.chat_model import ChatModel
 
-        small = ChatModel.open()
+        small = ChatModel.open() if model == "smollm2" else ChatModel.from_files(Path(model))
         return lambda messages, tell: small.reply(messages, max_tokens=tokens, on_text=tell, sampling=sampling)
-    from serval.conversation.messages import Media, Message
+    from serval.conversation.messages import Media
     from serval.language.vision_language.chat import open_seeing_model
     from serval.media.image import read_image
 
@@ -79,3 +81,13 @@ def _speaker(model: str, images: list[Path], tokens: int, sampling: Sampling) ->
         return seeing.reply([first, *messages[1:]], shown, max_tokens=tokens, on_text=tell, sampling=sampling)
 
     return speak
+
+
+def _reads_words(path: Path) -> bool:
+    """The files are of a language model that is known here, without eyes."""
+    if path.suffix == ".gguf":
+        return True
+    from serval.encoders.tower_files import TowerFiles
+    from serval.language.families import FAMILIES
+
+    return TowerFiles(path).config().get("model_type") in FAMILIES

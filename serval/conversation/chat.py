@@ -61,3 +61,7 @@ class ChatML:
     def stops(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Ids with which the assistant ends its turn."""
         return frozenset({tokenizer.special(self.end)})
+
+    def turn(self, tokenizer: Tokenizer) -> int | None:
+        """The id that every message begins with."""
+        return tokenizer.special(self.start)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from serval.conversation.chat import ChatML
 from serval.conversation.messages import Message
@@ -22,6 +23,18 @@ Numbers = Literal["int4", "bfloat16", "float32"]
 _APART = 32  # tokens between two places where a conversation can be taken up again; every stop there costs a pass
 
 
+class WordTemplate(Protocol):
+    """How conversations of words are written: `ChatML`, or a model's own (`SpokenTemplate`)."""
+
+    def encode(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]: ...
+
+    def stops(self, tokenizer: Tokenizer) -> frozenset[int]: ...
+
+    def turn(self, tokenizer: Tokenizer) -> int | None:
+        """The id that every message begins with, if there is one."""
+        ...
+
+
 class ChatModel:
     """A decoder with its tokenizer and its chat template. Several threads may use it at once.
 
@@ -33,7 +46,7 @@ class ChatModel:
         self,
         decoder: Decoder,
         tokenizer: Tokenizer,
-        template: ChatML,
+        template: WordTemplate,
         model_id: str,
         int4: Int4Decoder | None = None,
         kept_tokens: int = 512,
@@ -73,6 +86,31 @@ class ChatModel:
             int4 = Int4Decoder(locate(part, "model.gguf"), decoder)
         return cls(decoder, Tokenizer(locate(part, "tokenizer.json")), ChatML(), model_id(part), int4)
 
+    @classmethod
+    def from_files(
+        cls, path: Path, *, dtype: Literal["bfloat16", "float32"] = "bfloat16", device: str = "cpu", threads: int = 1
+    ) -> ChatModel:
+        """Load a model's folder, or a GGUF file, of any family that a `Decoder` can be; it speaks by its own template.
+
+        Raises:
+            Refusal: a file is missing or damaged, there is no tokenizer or template, or the family is not known.
+        """
+        import torch
+
+        from serval.language.load import load_decoder
+        from serval.language.speech import Speech
+        from serval.language.spoken_template import SpokenTemplate
+        from serval.weights.gguf import papers_of
+        from serval.weights.identity import identity
+
+        torch.set_num_threads(threads)
+        decoder = load_decoder(path, dtype=torch.float32 if dtype == "float32" else torch.bfloat16, device=device)
+        with papers_of(path) as folder:
+            speech = Speech.from_folder(folder)
+        if speech is None:
+            raise Refusal(path.name, "there is no tokenizer.json in it", "fetch the model again")
+        return cls(decoder, speech.tokenizer, SpokenTemplate(speech), identity(path))
+
     def reply(
         self,
         messages: Sequence[Message],
@@ -95,27 +133,34 @@ class ChatModel:
             Refusal: the messages and the reply are longer than the model's context, or its numbers are not finite.
         """
         from serval.language.generation.generate import generate
-        from serval.language.generation.stop_text import StopText
+        from serval.language.generation.stop_text import ReplyText
 
         prompt = self._template.encode(self._tokenizer, messages)
         capacity, cuts = len(prompt) + max_tokens, self._cuts(prompt)
         self._check_length(capacity)
         if cancelled():
             return ""
-        session, rest = self._kept.session(prompt, cuts, capacity), prompt[cuts[-1] if cuts else 0 :]
-        stops = self._template.stops(self._tokenizer)
-        text, until, said = self._tokenizer.stream(), StopText(stop), []
+        session, cut = self._kept.session(prompt, cuts, capacity), cuts[-1] if cuts else 0
+        stops, text, said = self._template.stops(self._tokenizer), ReplyText(self._tokenizer, stop), []
 
         def say(piece: str) -> None:
             if piece:
                 said.append(piece)
                 on_text(piece)
 
-        for token in generate(session, rest, stops=stops, most=max_tokens, sampling=sampling, cancelled=cancelled):
-            say(until.add(text.add(token)))
-            if until.stopped:
+        for token in generate(
+            session,
+            prompt[cut:],
+            before=prompt[:cut],
+            stops=stops,
+            most=max_tokens,
+            sampling=sampling,
+            cancelled=cancelled,
+        ):
+            say(text.add(token))
+            if text.stopped:
                 break
-        say(until.end())  # half a character, cut off by max_tokens, is left out
+        say(text.end())  # half a character, cut off by max_tokens, is left out
         return "".join(said)
 
     def score(self, messages: Sequence[Message], reply: str) -> float:
@@ -138,7 +183,7 @@ class ChatModel:
 
     def _cuts(self, prompt: Sequence[int]) -> list[int]:
         """Where messages begin, but the first one and the reply: what comes later in a conversation changes none of them."""
-        start, cuts = self._tokenizer.special(self._template.start), [0]
+        start, cuts = self._template.turn(self._tokenizer), [0]
         for place in [place for place, token in enumerate(prompt) if token == start][:-1]:
             if place >= cuts[-1] + _APART:
                 cuts.append(place)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -77,6 +79,28 @@ def open_gguf(path: Path, dtype: torch.dtype = torch.bfloat16) -> GGUFCheckpoint
         Refusal: it is damaged, or of an architecture that is not known here; see `gguf_families`.
     """
     return GGUFCheckpoint(read_gguf(path), dtype)
+
+
+@contextmanager
+def papers_of(path: Path) -> Iterator[Path]:
+    """A folder with a model's configuration and tokenizer: its own, or for a GGUF file one that lasts as long as this.
+
+    Raises:
+        Refusal: see `convert`.
+    """
+    if path.suffix != ".gguf":
+        yield path
+        return
+    checkpoint = open_gguf(path)
+    tokenizer, settings = checkpoint.tokenizer()
+    with TemporaryDirectory() as folder:
+        for name, content in (
+            ("config.json", checkpoint.config),
+            ("tokenizer.json", tokenizer),
+            ("tokenizer_config.json", settings),
+        ):
+            (Path(folder) / name).write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+        yield Path(folder)
 
 
 def convert(gguf: Path, out: Path, *, dtype: torch.dtype = torch.bfloat16, tokenizer: bool = True) -> None:

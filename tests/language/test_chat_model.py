@@ -4,15 +4,12 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serval.conversation.chat import ChatML
 from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.chat_model import ChatModel
 from serval.language.generation.sampling import Sampling
-from serval.language.generation.stop_text import StopText
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
 
@@ -96,16 +93,17 @@ def test_importing_it_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@given(
-    text=st.text(alphabet="abc", max_size=20), stops=st.lists(st.text(alphabet="abc", max_size=4), max_size=3), cuts=st.data()
-)
-def test_stop_texts_end_the_text_wherever_its_pieces_are_cut(text, stops, cuts):
-    until, given_on, rest = StopText(stops), "", text
-    while rest:
-        size = cuts.draw(st.integers(1, len(rest)))
-        given_on += until.add(rest[:size])
-        rest = rest[size:]
-        assert not any(stop in given_on for stop in stops if stop)
-    given_on += until.end()
-    ends = [text.find(stop) for stop in stops if stop and stop in text]
-    assert given_on == (text[: min(ends)] if ends else text)
+def test_any_model_speaks_by_its_own_template_from_a_folder_or_a_gguf_file(model, smollm2):
+    """SmolLM2's own template is the one that `ChatML` writes by hand, and both files hold the same numbers."""
+    gguf = locate("smollm2", "model.gguf")
+    folder, file = ChatModel.from_files(gguf.parent, dtype="float32"), ChatModel.from_files(gguf, dtype="float32")
+    by_hand = ChatModel(smollm2, Tokenizer(locate("smollm2", "tokenizer.json")), ChatML(), model.model_id)
+    words = by_hand.reply(CAPITAL, max_tokens=12)
+    assert folder.reply(CAPITAL, max_tokens=12) == words
+    assert file.reply(CAPITAL, max_tokens=12) == words
+    assert folder.model_id != file.model_id and "(" in file.model_id
+
+
+def test_a_folder_without_a_tokenizer_cannot_speak(tiny):
+    with pytest.raises(Refusal, match=r"no tokenizer\.json"):
+        ChatModel.from_files(tiny.folder)

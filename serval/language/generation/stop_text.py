@@ -1,4 +1,4 @@
-"""Text up to the first of some stop texts, given on as soon as it is certain not to be one of them."""
+"""Text up to whichever of some stop texts is complete first, given on as soon as it is certain not to be one of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class StopText:
         if self.stopped:
             return ""
         text = self._held + piece
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
-        if found:
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:  # of those that end together, the longest
             self.stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = max((_overlap(text, stop) for stop in self._stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

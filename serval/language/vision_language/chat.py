@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -12,12 +11,11 @@ import torch
 from serval.conversation.messages import Media, Message
 from serval.conversation.segments import TextSegment
 from serval.refusal import Refusal
+from serval.weights.identity import identity
 
 if TYPE_CHECKING:
     from serval.language.generation.sampling import Sampling
     from serval.language.vision_language.model import Seen, VisionLanguageModel
-
-_SHOWN_BYTES = 1 << 20  # of each file of weights that its identity is of
 
 
 class SeeingModel(Protocol):
@@ -127,13 +125,3 @@ class PictureChat:
                 said.append(event.text)
                 on_text(event.text)
         return "".join(said)
-
-
-def identity(folder: Path) -> str:
-    """The folder's name, and a hash over ``config.json`` and, of each file of weights, its size and its first megabyte:
-    reading all of a large model would take longer than its first answer."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {path.stat().st_size}".encode() + file.read(_SHOWN_BYTES))
-    return f"{folder.resolve().name} ({digest.hexdigest()[:16]})"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from serval.language.load import fill_decoder
+from serval.language.speech import Speech
 from serval.language.vision_language.config import VisionLanguageConfig, read_vision_language_config
 from serval.language.vision_language.families import FAMILIES, Family
 from serval.language.vision_language.model import VisionLanguageModel
-from serval.language.vision_language.speech import Speech
 from serval.refusal import Refusal
 from serval.weights.checkpoint import Checkpoint, SafetensorsCheckpoint, differences, refuse_differences
 

@@ -20,10 +20,10 @@ from serval.conversation.template import Piece
 from serval.encoders.picture_input import Picture
 from serval.language.cache import KVCache
 from serval.language.decoder import Decoder
+from serval.language.speech import Speech
 from serval.language.vision_language.config import VisionLanguageConfig
 from serval.language.vision_language.families import FAMILIES
 from serval.language.vision_language.pictures import Plan, checked, pack
-from serval.language.vision_language.speech import Speech
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:

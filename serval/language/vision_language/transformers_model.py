@@ -16,9 +16,9 @@ from serval.encoders.model_tower import quiet
 from serval.encoders.tower_files import TowerFiles
 from serval.language.generation.sampling import Sampling
 from serval.language.generation.stop_text import StopText
-from serval.language.vision_language.chat import identity
 from serval.refusal import Refusal
 from serval.weights.checkpoint import SafetensorsCheckpoint
+from serval.weights.identity import identity
 
 if TYPE_CHECKING:
     from serval.language.vision_language.model import Seen
