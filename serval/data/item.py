@@ -139,7 +139,7 @@ class Item(_Frozen):
             if event.parent is not None and (event.parent >= len(self.events) or event.parent == number):
                 raise ValueError(f"event {number + 1} is part of an event that is not there")
         beside = [part.kind for part in self.media]
-        for part in media_of(self.messages):
+        for part in (part for message in self.messages for part in message.parts if isinstance(part, Media)):
             if part.attached is not None and part.attached >= beside.count(part.kind):
                 raise ValueError(f"{part.kind} {part.attached + 1} is to be beside the messages, and is not there")
         if self.stream is not None:

@@ -41,7 +41,7 @@ class DataLimits:
         parts = [part for message in item.messages for part in message.parts]
         calls = [call for message in item.messages for call in message.tool_calls]
         texts = [part.text for part in parts if isinstance(part, Text)] + [call.arguments for call in calls]
-        media = [each for part in media_of(item.messages) for each in (part.url, part.data) if each]
+        media = [each for part in parts if isinstance(part, Media) for each in (part.url, part.data) if each]
         found = {
             "messages": len(item.messages),
             "parts": len(parts) + len(calls),

@@ -77,15 +77,15 @@ class Dialogue:
     def encode(self, item: Item) -> Record:
         if not item.messages:
             raise Refusal("", "it has no conversation", f"{self.name} is one")
-        places = {part: place_of(part, item) for part in media_of(item.messages)}
-        kinds = {part.kind for part in places}
+        shown = list(media_of(item.messages))
+        kinds = {part.kind for part in shown}
         turns = []
         for number, message in enumerate(item.messages):
             weight: Record = {"weight": 0} if number in item.unlearned else {}
             turns += [{**turn, **weight} for turn in self.turns(message, kinds, f"message {number + 1}")]
         fields: Record = {} if item.id is None else {"id": item.id}
         for kind, (name, *_) in self.fields.items():
-            found = [places[part] for part in media_of(item.messages) if part.kind == kind]
+            found = [place_of(part, item) for part in shown if part.kind == kind]
             if found:
                 fields[name] = found if self.listed or len(found) > 1 else found[0]
         fields["conversations"] = turns
@@ -102,18 +102,19 @@ class Dialogue:
 
     def value(self, message: Message, kinds: Iterable[MediaKind], what: str) -> str:
         """A message's text, with placeholders."""
-        if message.media and message.role not in ("user", "tool"):
+        shown = message.media
+        if shown and message.role not in ("user", "tool"):
             raise Refusal(what, f"the {message.role} shows media, which {self.name} does not know", "write openai")
         written = [PLACEHOLDERS[each] for each in {"image", *kinds}]
         value = "".join(part.text if isinstance(part, Text) else "\0" for part in message.parts)
         for token in written:
             if token in value:
                 raise Refusal(what, f"its text has {token}, which stands for media", "write openai, or change the text")
-        if value.count("\0") > len(message.media):
+        if value.count("\0") > len(shown):
             raise Refusal(what, "its text has a null", "take it out")
-        for part in message.media:
+        for part in shown:
             value = value.replace("\0", PLACEHOLDERS[part.kind], 1)
-        if sum(map(value.count, written)) != len(message.media):
+        if sum(map(value.count, written)) != len(shown):
             raise Refusal(what, "its text around media looks like a placeholder", "write openai, or change the text")
         return value
 
