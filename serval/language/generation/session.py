@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from serval.conversation.sequence import MultimodalSequence
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -66,9 +67,11 @@ class DecoderSession:
             other._cache = self._cache.fork(length, capacity)
         return other
 
-    def read(self, ids: Sequence[int]) -> Tensor:
+    def read(self, ids: Sequence[int] | MultimodalSequence) -> Tensor:
+        """Also what is not only text, before a prompt: a sequence of one row."""
+        tokens = ids if isinstance(ids, MultimodalSequence) else torch.tensor([ids], device=self._decoder.device)
         with torch.inference_mode():
-            return self._decoder(torch.tensor([ids], device=self._decoder.device), self._cache, last=True)[0, 0]
+            return self._decoder(tokens, self._cache, last=True)[0, 0]
 
 
 class DecoderBatch:
@@ -82,7 +85,8 @@ class DecoderBatch:
     def room(self) -> int:
         return self._context - int(self._cache.counts.max())
 
-    def read(self, ids: Tensor, valid: Tensor | None = None) -> Tensor:
+    def read(self, ids: Tensor | MultimodalSequence, valid: Tensor | None = None) -> Tensor:
+        """Also what is not only text, before the prompts: a sequence of as many rows."""
         device = self._decoder.device
         with torch.inference_mode():
             valid = None if valid is None else valid.to(device)

@@ -8,11 +8,14 @@ import torch
 
 from serval.language.generation.batch import generate_batch
 from serval.language.generation.constraint import Constraint, ConstraintVocabulary
+from serval.language.generation.generate import generate
 from serval.language.generation.request import End, Request, Step
 from serval.language.generation.sampling import Sampling
-from serval.language.generation.session import DecoderBatch
+from serval.language.generation.session import DecoderBatch, DecoderSession
+from serval.language.load import load_decoder
 from serval.refusal import Refusal
 
+from ..families import tiny_model
 from .conftest import Reference
 
 
@@ -53,6 +56,28 @@ def test_greedy_is_transformers_with_left_padding(tiny, make, piece, monkeypatch
         assert tokens_of(steps).get(row, []) == said[:end]
         assert ends[row] == End(row, "length" if end is None else "stop")
     assert {each.reason for each in ends.values()} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("family", ["gemma2", "qwen3_moe", "phi4-mini's partial rotary"])
+def test_rows_of_padding_alone_disturb_no_family(family, tmp_path, monkeypatch):
+    monkeypatch.setattr("serval.language.generation.batch.PIECE", 4)
+    reference, prompts = tiny_model(family, tmp_path), prompts_of(4)[::3]
+    decoder = load_decoder(tmp_path)
+    steps, _ = collected(generate_batch(DecoderBatch(decoder, 2), [Request(prompt, 6) for prompt in prompts]))
+    for row, prompt in enumerate(prompts):
+        expected = reference.generate(torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=None)
+        assert tokens_of(steps)[row] == expected[0, len(prompt) :].tolist()
+
+
+def test_a_reply_to_what_is_not_only_text(tiny):
+    ids = torch.tensor([prompts_of(3)[2], prompts_of(4)[3][:7]])
+    seen = tiny.decoder.sequence(ids[:, :5])
+    batch, alone = DecoderBatch(tiny.decoder, 2), DecoderSession(tiny.decoder, 20)
+    batch.read(seen), alone.read(seen.row(1))
+    steps, _ = collected(generate_batch(batch, [Request(row, 6) for row in ids[:, 5:].tolist()]))
+    plain, _ = collected(generate_batch(DecoderBatch(tiny.decoder, 2), [Request(row, 6) for row in ids.tolist()]))
+    assert tokens_of(steps) == tokens_of(plain)
+    assert list(generate(alone, ids[1, 5:].tolist(), stops=(), most=6)) == tokens_of(plain)[1]
 
 
 def varied(words):
