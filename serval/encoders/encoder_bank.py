@@ -63,7 +63,7 @@ class EncoderBank(nn.Module):
     this is that tower and its bridge alone, bit for bit. Towers are frozen and stay in evaluation mode; what they saw may be
     kept (`FeatureStore`) and given to ``forward`` again.
 
-    Used by MoME (three towers, `SoftRouter` by instruction), LION-FS (two, by the frame's CLS), MoF, SPHINX, Eagle and COMM.
+    Used by MoME (three towers, `SoftRouter` by instruction), LION-FS (two, by the frame's CLS), MoF, SPHINX and Eagle.
 
     Attributes:
         towers: in the order of their bridges. Those that are modules move, and are saved, with the bank.

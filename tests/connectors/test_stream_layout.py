@@ -2,7 +2,8 @@ import torch
 
 from serval.connectors.stream_layout import StreamLayout
 from serval.conversation.segments import MediaSegment, TextSegment, from_segments
-from serval.conversation.sequence import Modality
+from serval.conversation.sequence import IGNORED, Modality
+from serval.training.objectives.streaming import Segment, frame_targets, streaming_labels
 
 
 def letters(text, before):
@@ -39,3 +40,21 @@ def test_frames_are_numbered_and_dated():
     segments = StreamLayout.of(letters).frames(torch.randn(2, 3, 4), source=7, times=[1.5, 2.0])
     media = [each for each in segments if isinstance(each, MediaSegment)]
     assert [(each.source, each.time, each.modality) for each in media] == [(7, 1.5, Modality.VIDEO), (8, 2.0, Modality.VIDEO)]
+
+
+def test_frames_are_taught_at_their_last_token_and_nowhere_else():
+    """VideoLLM-online's labels: the separator where another frame follows, what closes the stream where words do."""
+    layout = StreamLayout.of(letters)
+    runs = [Segment(3, "assistant"), Segment(4, "end", learn=2), Segment(1, "end", learn=False)]
+    segments, first = [], 0
+    for run in runs:
+        segments += layout.frames(torch.randn(run.frames, 10, 4), source=first)
+        segments.append(TextSegment([*layout.closing, *layout.assistant]))
+        first += run.frames
+    sequence = from_segments(segments, lambda ids: torch.zeros(len(ids), 4))
+    sentinels = layout.separator[-1], layout.closing[0]
+    labelled = streaming_labels(sequence, torch.tensor([frame_targets(runs)]), sentinels)
+    (places,) = (labelled.labels[0] != IGNORED).nonzero(as_tuple=True)
+    assert [bytes([int(each)]) for each in labelled.labels[0, places]] == [b",", b",", b"]", b",", b","]
+    for place, frame in zip(places.tolist(), [0, 1, 2, 3, 4], strict=True):
+        assert (sequence.source[0] == frame).nonzero().max() == place
