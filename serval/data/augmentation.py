@@ -49,10 +49,15 @@ def with_slip(item: Item, rng: random.Random) -> Item:
     half the time the right words follow one frame later, otherwise nothing is learned behind the frames up to the next turn.
     The right words come without an apology: models trained with one repeat it (the released one does). A dialogue in which
     no turn can be drawn stays as it is.
+
+    Raises:
+        ValueError: the item is none.
     """
-    assert item.stream is not None, "a streaming dialogue"
+    if item.stream is None:
+        raise ValueError(f"item {item.id}: no streaming dialogue")
     frames = message_frames(item.stream, item.messages)
-    said = [number for number, each in enumerate(item.messages) if each.role == "assistant"]
+    spoken = enumerate(item.messages)
+    said = [number for number, each in spoken if each.role == "assistant" and number not in item.unlearned]
     if len(said) < 2:
         return item
     slip = rng.choice(said[:-1])

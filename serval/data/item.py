@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from serval.conversation.messages import Media, Message, media_of
+from serval.conversation.messages import Media, Message
 from serval.data.stream import Stream, message_frames
 from serval.media.box import Box
 from serval.refusal import Refusal

@@ -33,7 +33,7 @@ def _phrases(item: Item) -> Iterator[tuple[str, Region, str, Media]]:
 
 
 def _box(region: Region) -> str:
-    assert region.box is not None
+    assert region.box is not None  # `_phrases` leaves those out
     return box_text(region.box)
 
 

@@ -1,6 +1,7 @@
 """Annotations of videos and pictures: what the published files say becomes events and regions, and they come back equal."""
 
 import json
+import pickle
 
 import pytest
 from hypothesis import given, settings
@@ -136,6 +137,7 @@ def test_a_file_comes_back_equal_also_by_way_of_our_lines(put, tmp_path, form):
     assert write_dataset("serval", tmp_path / "c.jsonl", dataset, dataset.header()) == count == len(list(dataset))
     assert recognise(tmp_path / "c.jsonl") == "serval"
     lines = open_dataset("serval", tmp_path / "c.jsonl")
+    assert list(pickle.loads(pickle.dumps(dataset.indexed()))) == list(dataset)  # as a loader's workers get it
     assert list(lines) == list(lines.indexed()) == list(dataset) == list(dataset.indexed())
     write_dataset(form, tmp_path / "d.json", lines, lines.header())
     assert json.loads((tmp_path / "d.json").read_text()) == FILES[form]

@@ -247,8 +247,8 @@ def test_media_stay_in_their_folder_whatever_links_say(tmp_path):
         path.write_text(json.dumps({"image": str(image), "conversations": [{"from": "human", "value": "<image>"}]}))
         return list(open_dataset("llava", path, media=root))
 
-    assert opened("a/b.jpg") and opened(root / "a.jpg") and opened("https://a.example/b.jpg")
-    for image in ("out/a.jpg", "../a.jpg", "/etc/passwd", tmp_path / "media2" / "a.jpg", "loop/a", "a/\0", root):
+    assert opened("a/b.jpg") and opened("a/../b.jpg") and opened(root / "a.jpg") and opened("https://a.example/b.jpg")
+    for image in ("out/a.jpg", "../a.jpg", "/etc/passwd", tmp_path / "media2" / "a.jpg", "loop/a", "a/\0", root, "a/../.."):
         with pytest.raises(Refusal, match=r"line 1: .* is not in media"):
             opened(image)
 

@@ -109,6 +109,18 @@ def test_known_hides_ends_that_are_to_come_and_moments_end_as_they_start():
     assert known(events, 20.0)[1].end == 20.0 and known(events, 1.9) == ()
 
 
+def test_what_begins_as_a_question_is_asked_is_in_its_answer():
+    queries = [Query("first", "present", 1.0, 1.0), Query("second", "present", 4.0, 4.0)]
+    seen = []
+
+    def writer(found, query):
+        seen.append((query.text, query.now, [each.text for each in found]))
+        return f"{len(seen)}"
+
+    list(turns((step(2.0, 4.0, "a"), step(3.9, 9.0, "b")), queries, writer, 2.0))
+    assert seen == [("first", 1.0, []), ("first", 2.0, ["a"]), ("second", 4.0, ["a", "b"]), ("second", 9.0, ["a", "b"])]
+
+
 def test_a_silent_writer_is_silent_and_nobody_repeats_himself():
     events = SALAD.events[1:]
     query = [Query("q", "present", 1.0, 1.0)]

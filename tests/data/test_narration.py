@@ -185,6 +185,12 @@ def test_a_slip_is_never_learned_and_what_is_right_comes_late_or_not():
 
 def test_a_slip_needs_two_turns():
     assert with_slip(streamed(2), random.Random(0)) == streamed(2)
+    for seed in range(30):  # what is not learned already is never drawn, and stays unlearned
+        twice = with_slip(with_slip(streamed(2, 5, 9, 12), random.Random(seed)), random.Random(seed + 1))
+        learned = [each for number, each in enumerate(twice.messages) if number not in twice.unlearned]
+        assert len({each.text for each in learned}) == len(learned) and Item.from_json(twice.to_json()) == twice
+    with pytest.raises(ValueError, match="no streaming dialogue"):
+        with_slip(Item(), random.Random(0))
     close = streamed(2, 2.5)
     for seed in range(20):
         made = with_slip(close, random.Random(seed))

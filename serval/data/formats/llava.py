@@ -20,7 +20,7 @@ from serval.data.item import Item
 from serval.refusal import Refusal
 
 PLACEHOLDERS: dict[MediaKind, str] = {"image": "<image>", "video": "<video>", "audio": "<audio>"}
-_SPEAKERS: dict[str, Role] = {
+SPEAKERS: dict[str, Role] = {
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -47,14 +47,14 @@ class Dialogue:
     name: str
     fields: Mapping[MediaKind, tuple[str, ...]]
     listed: bool = False
-    speakers: Mapping[str, Role] = field(default_factory=lambda: _SPEAKERS)
+    speakers: Mapping[str, Role] = field(default_factory=lambda: SPEAKERS)
 
     def decode(self, record: Record) -> Item:
         id_ = taken(record, "id", str, int, default=None)
         media = {kind: self._media(record, kind) for kind in self.fields}
         turns = objects(taken(record, "conversations", list), "message")
         values = [taken(turn, "value", str, what=f"message {number}") for number, turn in enumerate(turns, 1)]
-        places = _Places(media, values)
+        places = Places(media, values)
         messages: list[Message] = []
         unlearned = []
         system = record.pop("system", None) if isinstance(record.get("system"), str) else None
@@ -67,7 +67,7 @@ class Dialogue:
         places.done()
         return Item(id=id_, messages=tuple(messages), unlearned=tuple(unlearned), extra=record)
 
-    def message(self, turn: Record, value: str, what: str, places: _Places) -> Message:
+    def message(self, turn: Record, value: str, what: str, places: Places) -> Message:
         speaker = taken(turn, "from", str, what=what)
         if speaker not in self.speakers:
             raise Refusal(what, f"it is from {speaker[:40]!r}", f"write {' or '.join(self.speakers)}")
@@ -130,7 +130,7 @@ class Dialogue:
         return [named(kind, place) for place in places]
 
 
-class _Places:
+class Places:
     """Puts media where placeholders are, in order."""
 
     def __init__(self, media: Mapping[MediaKind, list[Media]], values: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from serval.conversation.messages import MediaKind, Message, ToolCall
 from serval.data.formats.layout import Flat
-from serval.data.formats.llava import _SPEAKERS, Dialogue, _Places
+from serval.data.formats.llava import SPEAKERS, Dialogue, Places
 from serval.data.formats.record import Format, Record
 from serval.refusal import Refusal
 
@@ -19,7 +19,7 @@ _CALL = "function_call"
 
 
 class _WithTools(Dialogue):
-    def message(self, turn: Record, value: str, what: str, places: _Places) -> Message:
+    def message(self, turn: Record, value: str, what: str, places: Places) -> Message:
         if turn.get("from") != _CALL:
             return super().message(turn, value, what, places)
         try:
@@ -55,6 +55,6 @@ _SHAREGPT = _WithTools(
     "sharegpt",
     {"image": ("images", "image"), "video": ("videos", "video"), "audio": ("audios", "audio")},
     listed=True,
-    speakers={**_SPEAKERS, "observation": "tool", "tool": "tool", "function_response": "tool"},
+    speakers={**SPEAKERS, "observation": "tool", "tool": "tool", "function_response": "tool"},
 )
 SHAREGPT = Format("sharegpt", "ShareGPT's conversations", Flat(), _SHAREGPT.decode, _SHAREGPT.encode, roomy=True)
