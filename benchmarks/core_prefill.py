@@ -59,17 +59,16 @@ def run(quick: bool) -> Result:
         taken = in_turns(variants, 1 if quick else (7 if length < 4096 else 3), f"{length} tokens")
         base = taken["Serval float32"].wall
         for name, each in taken.items():
-            speed = length / statistics.median(each.wall)
-            rows.append(
-                (length, name, 1000 * statistics.median(each.wall), speed, paired_ratio(each.wall, base), alike.get(name))
-            )
+            middle, slower = statistics.median(each.wall), paired_ratio(each.wall, base)
+            rows.append((length, name, 1000 * middle, length / middle, slower, alike.get(name)))
         ratio = paired_ratio(taken["transformers float32"].wall, base)
         data[str(length)] = {name: each.wall for name, each in taken.items()}
     columns = ("tokens", "", "ms (median)", "tokens a second", "times Serval float32", "cosine")
     note = "Cosine of the last logits with Serval's float32." + (f" {missing}." if missing else "")
     return Result(
         tables=(Table("Reading", columns, tuple(rows), note=note),),
-        method="Random tokens, two threads, an empty cache each time, only the last logits; all in turns, 7 rounds (3 at the longest).",
+        method="Random tokens, two threads, an empty cache each time, only the last logits; all in turns, 7 rounds, 3 at the "
+        "longest.",
         targets=(Target("transformers over Serval at the longest", ratio, 1.0, "x", at_least=True),),
         data=data,
     )
