@@ -36,8 +36,8 @@ def run(quick: bool) -> Result:
         targets.append(Target("Serval int4 over llama.cpp Q4_1", ratios["llama.cpp Q4_1"], 1.0, "x", at_least=True))
     return Result(
         tables=tuple(tables),
-        method=f"SmolLM2-135M at batch 1, the likeliest token each time, bursts of {BURST} tokens in turns, 8 rounds after one: "
-        "128 tokens each. The ceiling is what a read of the weights at the memory's measured speed would allow.",
+        method=f"SmolLM2-135M at batch 1, the likeliest token each time, bursts of {BURST} tokens in turns, 8 rounds "
+        "after one: 128 tokens each. The ceiling is what a read of the weights at the memory's measured speed would allow.",
         targets=tuple(targets),
         data=data,
     )
