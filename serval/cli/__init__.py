@@ -14,6 +14,7 @@ from serval.cli.export import export
 from serval.cli.instructions import app as instructions
 from serval.cli.replay import replay
 from serval.cli.timeline import timeline
+from serval.cli.train import train
 from serval.cli.watch import watch
 from serval.cli.weights import app as weights
 from serval.cli.why import why
@@ -34,6 +35,7 @@ app.command("chat")(chat)
 app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
+app.command("train")(train)
 app.add_typer(instructions, name="instructions")
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")

@@ -1,0 +1,1 @@
+"""What is to become small. An objective is called ``objective(model, batch)`` and gives a `Loss`."""
