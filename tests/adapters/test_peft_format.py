@@ -229,7 +229,10 @@ DOWN = "one.lora_A.weight"
         (also(**{"x.lora_A.weight": torch.zeros(1)}), "x.lora_A.weight is not expected"),
         (also(**{DOWN: torch.zeros(2, 4).int()}), "is not of floats"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"torn"), "damaged"),
-        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors: it is missing or cannot be read"),
+        (
+            lambda folder: (folder / "adapter_model.safetensors").unlink(),
+            "adapter_model.safetensors: it is missing or cannot be read",
+        ),
         (
             lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
             "adapter_model.bin: it is a pickle",

@@ -14,7 +14,9 @@ COMMANDS = ("watch", "ask", "why", "chat", "timeline", "replay", "export")
 HEAVY = "torch onnxruntime transformers openai ai_edge_litert av cv2 scipy sqlalchemy tokenizers safetensors numpy".split()
 
 
-@pytest.mark.parametrize("words", ["", *COMMANDS, "instructions", "instructions add", "weights", "weights fetch", "data", "data convert"])
+@pytest.mark.parametrize(
+    "words", ["", *COMMANDS, "instructions", "instructions add", "weights", "weights fetch", "data", "data convert"]
+)
 def test_every_help_explains_itself(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serval", *words.split(), "--help"])
     with pytest.raises(SystemExit) as end:
