@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def accelerator_for(stages: Sequence[Stage], device: str | None = None, *, shard: bool = False) -> Accelerator:
     """accelerate's view of the processes that ``torchrun`` or ``accelerate launch`` started, or of this one alone.
 
-    Several processes hold the model each (DDP); with ``shard`` each holds a part of it (FSDP2), which takes GPUs.
+    Several processes hold the model each (DDP); with ``shard`` each holds a part of it (FSDP2), which takes GPUs, and
+    objectives that need the same weights in every process at every step.
 
     Args:
         device: "cpu", or None for the best there is.
@@ -72,6 +73,19 @@ def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be spread over processes; all of them must ask."""
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
+
+
+def collected(accelerator: Accelerator, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors``, whole and on the CPU, in the main process; none in the others. All of them must ask.
+
+    One at a time: a device that holds a part of a model may have no room for all of it.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        all_of_it = whole(tensor.detach())
+        if accelerator.is_main_process:
+            kept[name] = all_of_it.cpu()
+    return kept
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:

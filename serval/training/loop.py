@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from serval.training.batches import Batch, moved
-from serval.training.distributed import Step, spread, whole
+from serval.training.distributed import Step, collected, spread, whole
 from serval.training.prepared import Prepared
 from serval.training.stage import Stage
 
@@ -75,13 +75,13 @@ class StageLoop:
         return {**about, "seconds": time.perf_counter() - began}
 
     def state(self) -> dict[str, Tensors]:
-        """The optimizer's moments and the running average, by file: tensors that are whole. All processes must ask."""
+        """The optimizer's moments and the running average, by file; see `distributed.collected`."""
         moments = {
-            f"{name}/{key}": whole(value)
+            f"{name}/{key}": value
             for name, parameter in self.parameters.items()
             for key, value in self._optimizer.state.get(parameter, {}).items()
         }
-        return {"optimizer": moments, "ema": {name: whole(average) for name, average in self._average.items()}}
+        return {name: collected(self._accelerator, each) for name, each in (("optimizer", moments), ("ema", self._average))}
 
     def restore(self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> None:
         """Go on with what `state` gave, and these weights."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from serval.refusal import Refusal
 from serval.training.batches import Batches, dealt
 from serval.training.checkpoint import checkpoints, clean, fill, read_note, read_tensors, write_checkpoint, write_file, writing
-from serval.training.distributed import accelerator_for, whole
+from serval.training.distributed import accelerator_for, collected
 from serval.training.log import Bar, RunLog, bars
 from serval.training.loop import StageLoop, Tensors
 from serval.training.prepared import buffers_that_change, prepared
@@ -65,7 +65,7 @@ class Trainer:
         self._console, self._places = console, folder / "checkpoints"
         self._learnt: list[str] = []  # names of the parameters and buffers that any stage so far has changed
         self._total = 0  # steps of the stages before
-        self._sharded = self.accelerator.distributed_type == "FSDP"
+        self.sharded = self.accelerator.distributed_type == "FSDP"
 
     def run(self, *, resume: bool = False) -> nn.Module:
         """The trained model, frozen and evaluated. With ``resume`` from the last checkpoint, if there is one.
@@ -88,7 +88,7 @@ class Trainer:
                     for index in range(note["stage"], len(self.recipe.stages)):
                         mid = place if index == note["stage"] and note["step"] else None
                         self._stage(model, index, mid, log, progress)
-                        if self._sharded:  # the next stage begins with a model in one piece
+                        if self.sharded:  # the next stage begins with a model in one piece
                             model = self._build(checkpoints(self._places)[-1])
             finally:
                 if log:
@@ -125,7 +125,7 @@ class Trainer:
         seed_all(self.recipe.seed, index)  # whatever was drawn before
         data = self.recipe.data[stage.mixture](stage)
         steps = self._steps(stage, data)
-        with prepared(model, stage, masters=not self._sharded) as ready:
+        with prepared(model, stage, masters=not self.sharded) as ready:
             self._learnt += [each for each in (*ready.parameters, *buffers_that_change(model)) if each not in self._learnt]
             process, processes = self.accelerator.process_index, self.accelerator.num_processes
             if mid is not None:
@@ -153,8 +153,8 @@ class Trainer:
     def _save(self, model: nn.Module, loop: StageLoop, stage: int, step: int, log: RunLog | None) -> None:
         """A checkpoint of a run that is about to take ``step`` of ``stage``."""
         learning = loop.parameters
-        weights = {name: whole(learning[name] if name in learning else _tensor(model, name)) for name in self._learnt}
-        files: dict[str, Tensors] = {WEIGHTS: weights}
+        weights = {name: learning[name] if name in learning else _tensor(model, name) for name in self._learnt}
+        files: dict[str, Tensors] = {WEIGHTS: collected(self.accelerator, weights)}
         if step:
             device = self.accelerator.device
             drawn = {name: each[None].to(device) for name, each in random_state(device).items()}

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import accelerate  # noqa: F401 - once for all forks
 import torch
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import serval.training.checkpoint as checkpoint
 import serval.training.trainer as trainer_module
@@ -89,13 +92,35 @@ KILLS = {
 }
 
 
-def train(folder: Path, resume: bool, options: dict[str, Any]) -> None:
+def train(folder: Path, resume: bool, options: dict[str, Any], sharded: bool) -> None:
     torch.set_num_threads(1)
     made = recipe(**options)
-    Trainer(made, folder, accelerator=accelerator_for(made.stages, "cpu"), save_every=3, keep=2).run(resume=resume)
+    trainer = Trainer(made, folder, accelerator=accelerator_for(made.stages, "cpu"), save_every=3, keep=2)
+    if sharded:
+        shard(trainer)
+    trainer.run(resume=resume)
 
 
-def forked(folder: Path, resume: bool, before=lambda: None, processes: int = 1, **options: Any) -> list[int]:
+def shard(trainer: Trainer) -> None:
+    """What accelerate does for FSDP2, which it does on GPUs only."""
+    accelerator = trainer.accelerator
+
+    def prepare(step, optimizer):
+        names = {parameter: name for name, parameter in step.named_parameters()}
+        mesh = init_device_mesh("cpu", (accelerator.num_processes,))
+        fully_shard(step.model.body, mesh=mesh)
+        fully_shard(step, mesh=mesh)
+        parameters = dict(step.named_parameters())
+        for group in optimizer.param_groups:
+            group["params"] = [parameters[names[each]] for each in group["params"]]
+        return step, optimizer
+
+    accelerator.prepare, accelerator.no_sync, trainer.sharded = prepare, lambda step: nullcontext(), True
+
+
+def forked(
+    folder: Path, resume: bool, before=lambda: None, processes: int = 1, sharded: bool = False, **options: Any
+) -> list[int]:
     """Train in forks, one for each process; how each ended: 0, or minus the signal. When one is killed, the others are too."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -113,7 +138,7 @@ def forked(folder: Path, resume: bool, before=lambda: None, processes: int = 1, 
                     os.environ.update({name: str(value) for name, value in world.items()})
                 if rank == processes - 1 or processes == 1:
                     before()
-                train(folder, resume, options)
+                train(folder, resume, options, sharded)
                 code = 0
             except Exception:
                 traceback.print_exc()
@@ -143,6 +168,7 @@ def result(folder: Path, ended: list[list[int]]) -> dict[str, Any]:
         "weights": weights.read_bytes().hex(),
         "values": [number for _, each in sorted(load_file(weights).items()) for number in each.flatten().tolist()],
         "checkpoints": sorted(path.name for path in (folder / "checkpoints").iterdir()),
+        "random": load_file(folder / "checkpoints" / "01-00000006" / "random.safetensors")["torch"].tolist(),
         "files": [str(path) for path in folder.rglob("*") if path.is_file()],
     }
 
@@ -163,6 +189,11 @@ def main(folder: Path) -> None:
     place = folder / "two-killed"
     point = partial(killing, torch.optim.AdamW, "step", 5)
     results["two, killed"] = result(place, [forked(place, False, point, **two), forked(place, True, **two)])
+    even = plain | {"rows": 12, "narrow": False}
+    results["one process, even"] = result(folder / "even", [forked(folder / "even", False, **even)])
+    place, sharded = folder / "sharded", {"processes": 2, "accumulation": 1, "sharded": True}
+    ended = [forked(place, False, point, **sharded, **even), forked(place, True, **sharded, **even)]
+    results["two, sharded, killed"] = result(place, ended)
     sys.stdout.write(json.dumps(results))
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from serval.adapters.peft_format import causal_lm_names, load_adapters
 from serval.cli import main
 from serval.conversation.sequence import IGNORED
+from serval.conversation.template import ChatTemplate
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.load import load_decoder
 from serval.refusal import Refusal
@@ -128,16 +129,24 @@ def smollm2() -> Path:
     return locate("smollm2", "model.safetensors").parent
 
 
+@pytest.fixture(scope="module")
+def reading(smollm2):
+    """`read` with SmolLM2's tokenizer and template."""
+    tokenizer, template = Tokenizer(smollm2 / "tokenizer.json"), ChatTemplate.from_folder(smollm2)
+    yield lambda path, length: read(path, tokenizer, template, length)
+    template.close()
+
+
 def line(*turns: tuple[str, str]) -> str:
     return json.dumps({"messages": [{"role": role, "content": words} for role, words in turns]})
 
 
-def test_what_the_assistant_says_is_learnt_and_that_it_ends(tmp_path, smollm2):
+def test_what_the_assistant_says_is_learnt_and_that_it_ends(tmp_path, smollm2, reading):
     path = tmp_path / "two.jsonl"
     short = line(("user", "Hi"), ("assistant", "Good day."))
     path.write_text(line(("system", "Be brief."), ("user", "One?"), ("assistant", "1"), ("user", "Two?"), ("assistant", "2"))
                     + "\n\n" + short + "\n")  # fmt: skip
-    items, tokenizer = read(path, smollm2, 100), Tokenizer(smollm2 / "tokenizer.json")
+    items, tokenizer = reading(path, 100), Tokenizer(smollm2 / "tokenizer.json")
     end = tokenizer.special("<|im_end|>")
     batch = collate(items)
     learnt = [row[row != IGNORED].tolist() for row in batch["labels"]]
@@ -171,15 +180,15 @@ def _cut(ids: list[int], end: int) -> list[list[int]]:
         ),
     ],
 )
-def test_lines_that_are_wrong_are_named(tmp_path, smollm2, content, said):
+def test_lines_that_are_wrong_are_named(tmp_path, reading, content, said):
     path = tmp_path / "data.jsonl"
     path.write_text(content)
     with pytest.raises(Refusal, match=said):
-        read(path, smollm2, 50)
+        reading(path, 50)
 
 
-def test_the_conversations_that_come_along_are_right(smollm2):
-    assert len(read(ABOUT_SERVALS, smollm2, 100)) == 24
+def test_the_conversations_that_come_along_are_right(reading):
+    assert len(reading(ABOUT_SERVALS, 100)) == 24
 
 
 def test_smollm2_learns_a_sentence_and_its_adapter_is_pefts(serval, tmp_path, smollm2, monkeypatch):

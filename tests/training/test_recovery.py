@@ -37,16 +37,28 @@ def test_only_the_last_checkpoints_stay_and_none_is_a_pickle(results):
         assert {Path(path).suffix for path in each["files"]} == {".safetensors", ".json", ".jsonl"}
 
 
+def alike(one, two) -> bool:
+    """Losses to 1e-5, and weights."""
+    for mine, theirs in zip(one["log"], two["log"], strict=True):
+        assert mine.pop("stage") == theirs.pop("stage") and mine == pytest.approx(theirs, rel=1e-5)
+    return one["values"] == pytest.approx(two["values"], rel=1e-4, abs=1e-6)
+
+
 def test_two_processes_learn_what_one_does_with_twice_the_batches(results):
     one, two = results["one process"], results["two processes"]
     assert one["ended"] == [[0]] and two["ended"] == [[0, 0]]
-    for mine, theirs in zip(one["log"], two["log"], strict=True):
-        assert mine.pop("stage") == theirs.pop("stage") and mine == pytest.approx(theirs, rel=1e-5)
-    assert one["values"] == pytest.approx(two["values"], rel=1e-4, abs=1e-6)
+    assert alike(one, two)
 
 
 def test_two_processes_of_which_one_is_killed_go_on_to_the_bit(results):
     whole, killed = results["two, uninterrupted"], results["two, killed"]
     assert killed["ended"] == [[-9, -9], [0, 0]]
     assert killed["log"] == whole["log"] and killed["weights"] == whole["weights"]
-    assert whole["log"] != results["uninterrupted"]["log"]  # each process drops by numbers of its own
+    first, second = whole["random"]
+    assert first != second  # each drops by numbers of its own
+
+
+def test_a_model_in_shards_learns_and_goes_on_like_a_whole_one(results):
+    one, sharded = results["one process, even"], results["two, sharded, killed"]
+    assert sharded["ended"] == [[-9, -9], [0, 0]]
+    assert alike(one, sharded)

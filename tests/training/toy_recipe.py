@@ -38,10 +38,17 @@ class Squares:
 
 
 def recipe(
-    steps: int = 7, accumulation: int = 2, dropout: float = 0.3, drawn: bool = True, statistics: bool = True, seed: int = 3
+    steps: int = 7,
+    accumulation: int = 2,
+    dropout: float = 0.3,
+    drawn: bool = True,
+    statistics: bool = True,
+    rows: int = 11,
+    narrow: bool = True,
+    seed: int = 3,
 ) -> Recipe:
     generator = torch.Generator().manual_seed(5)
-    items = [(x, x.sum().sin()) for x in torch.randn(11, 4, generator=generator)]
+    items = [(x, x.sum().sin()) for x in torch.randn(rows, 4, generator=generator)]
 
     def collate(chosen):
         x, y = (torch.stack(each) for each in zip(*chosen, strict=True))
@@ -51,10 +58,11 @@ def recipe(
 
     usual = {"mixture": "toys", "objective": Squares(), "steps": steps, "batch": 4, "accumulation": accumulation}
     learns = {"norm.*": Rate(1e-2)} if statistics else {}
-    first = Stage(name="first", trains={"head.*": Rate(3e-2, 0.1), **learns}, warmup=2, ema=0.8, **usual)
+    average = {"precision": "bfloat16" if narrow else None, "warmup": 2, "ema": 0.8}
+    first = Stage(name="first", trains={"head.*": Rate(3e-2, 0.1), **learns}, **average, **usual)
     learns = {"body.*": Rate(2e-2), "head.*": Rate(1e-2), "seldom.*": Rate(0.1)}
-    again = {"precision": "bfloat16", "schedule": "linear", "gradient_checkpointing": ["body"]}
-    stages = [first, Stage(name="second", trains=learns, **again, **usual)]
+    wide = {"precision": "float32", "schedule": "linear", "gradient_checkpointing": ["body"]}
+    stages = [first, Stage(name="second", trains=learns, **wide, **usual)]
     return Recipe(
         lambda device: Toy(dropout).to(device),
         stages,

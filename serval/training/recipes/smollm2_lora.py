@@ -70,7 +70,12 @@ def recipe(
         return decoder.requires_grad_(False)
 
     def batches(stage: Stage) -> Batches:
-        return Shuffled(read(data, folder, length), stage.batch, collate, seed=seed)
+        template = ChatTemplate.from_folder(folder)
+        try:
+            items = read(data, Tokenizer(folder / "tokenizer.json"), template, length)
+        finally:
+            template.close()
+        return Shuffled(items, stage.batch, collate, seed=seed)
 
     adapters = Stage(
         name="adapters",
@@ -85,20 +90,14 @@ def recipe(
     return Recipe(model, [adapters], {"conversations": batches}, save, seed)
 
 
-def read(path: Path, folder: Path, length: int) -> list[Item]:
-    """The conversations of a file as SmolLM2 reads them. Raises `Refusal` naming the line that is wrong."""
-    tokenizer, template = Tokenizer(folder / "tokenizer.json"), ChatTemplate.from_folder(folder)
+def read(path: Path, tokenizer: Tokenizer, template: ChatTemplate, length: int) -> list[Item]:
+    """The conversations of a file. Raises `Refusal` naming the line that is wrong."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise Refusal(str(path), "it cannot be read as text", "give a file of JSON lines") from None
-    items: list[Item] = []
-    try:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                items.append(_item(line, f"{path.name}, line {number}", tokenizer, template, length))
-    finally:
-        template.close()
+    told = [(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    items = [_item(line, where, tokenizer, template, length) for line, where in told]
     if not items:
         raise Refusal(str(path), "there is no conversation in it", "give one on each line")
     return items
