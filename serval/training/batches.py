@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from serval.conversation.sequence import MultimodalSequence
+from serval.training.randomness import mixed
 
 Batch = MultimodalSequence | Mapping[str, Any]
 """A sequence, or tensors by name."""
@@ -38,39 +40,53 @@ class Shared(Protocol):
         ...
 
 
-class Shuffled(Generic[T]):
-    """Items in memory, shuffled anew in every epoch, in batches without end; the last one of an epoch may be smaller.
+class Numbered:
+    """Batches that are made from their numbers, so that any process makes its own from any number on.
 
-    Batch n is a function of the seed and n alone.
+    Args:
+        make: the batch of a number from 0, without end: ``lambda number: collate(mixed.batch(number, stage.batch))``.
+        epoch: how many batches are an epoch, if it is known; ``len`` says it.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], epoch: int | None = None) -> None:
+        self.state, self._make, self._epoch = 0, make, epoch
+        self._first, self._step = 0, 1
+
+    def __len__(self) -> int:
+        if self._epoch is None:
+            raise TypeError("these batches do not say how many an epoch is")
+        return self._epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            self.state += 1
+            yield self._make(self._first + self._step * (self.state - 1))
+
+    def share(self, process: int, processes: int) -> Numbered:
+        mine = Numbered(self._make, self._epoch)
+        mine._first, mine._step = process, processes
+        return mine
+
+
+def shuffled(items: Sequence[T], batch: int, collate: Callable[[Sequence[T]], Batch], *, seed: int) -> Numbered:
+    """Items in memory, shuffled anew in every epoch, in batches without end; the last one of an epoch may be smaller.
 
     Args:
         collate: items to a batch.
     """
+    if not items or batch < 1:
+        raise ValueError(f"{len(items)} items in batches of {batch}: there must be one of each.")
+    length = -(-len(items) // batch)
 
-    def __init__(self, items: Sequence[T], batch: int, collate: Callable[[Sequence[T]], Batch], *, seed: int) -> None:
-        if not items or batch < 1:
-            raise ValueError(f"{len(items)} items in batches of {batch}: there must be one of each.")
-        self.state = 0
-        self._items, self._batch, self._collate, self._seed = items, batch, collate, seed
-        self._first, self._step = 0, 1
+    @lru_cache(maxsize=1)
+    def order(epoch: int) -> list[int]:
+        return torch.randperm(len(items), generator=torch.Generator().manual_seed(mixed(seed, epoch))).tolist()
 
-    def __len__(self) -> int:
-        return -(-len(self._items) // self._batch)
+    def make(number: int) -> Batch:
+        epoch, within = divmod(number, length)
+        return collate([items[each] for each in order(epoch)[within * batch : (within + 1) * batch]])
 
-    def __iter__(self) -> Iterator[Batch]:
-        epoch, order = -1, torch.empty(0)
-        while True:
-            now, within = divmod(self._first + self._step * self.state, len(self))
-            if now != epoch:
-                epoch, order = now, torch.randperm(len(self._items), generator=_generator(self._seed, now))
-            self.state += 1
-            chosen = order[within * self._batch : (within + 1) * self._batch].tolist()
-            yield self._collate([self._items[each] for each in chosen])
-
-    def share(self, process: int, processes: int) -> Shuffled[T]:
-        mine = Shuffled(self._items, self._batch, self._collate, seed=self._seed)
-        mine._first, mine._step = process, processes
-        return mine
+    return Numbered(make, length)
 
 
 def dealt(batches: Batches, taken: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
@@ -95,9 +111,3 @@ def moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, list | tuple) and not hasattr(batch, "_fields"):
         return type(batch)(moved(each, device) for each in batch)
     return batch
-
-
-def _generator(*numbers: int) -> torch.Generator:
-    from serval.training.randomness import mixed
-
-    return torch.Generator().manual_seed(mixed(*numbers))

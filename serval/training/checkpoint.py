@@ -32,21 +32,23 @@ def write_checkpoint(place: Path, files: Mapping[str, Mapping[str, Tensor]], not
         Refusal: the disk is full, or cannot be written to; what was there before is untouched.
     """
     part, old = place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.old")
-    with writing(place.name):
+    with writing(f"checkpoint {place.name}"):
         place.parent.mkdir(parents=True, exist_ok=True)
         clean(place.parent)
         part.mkdir()
-        for name, tensors in files.items():
-            if tensors:
-                save_file({key: _alone(tensor) for key, tensor in tensors.items()}, part / f"{name}.safetensors")
-        (part / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
-        for path in (*part.iterdir(), part):
-            _to_disk(path)
-        if place.exists():  # written by a run that was taken up again before it
-            place.rename(old)
-        part.rename(place)
-        _to_disk(place.parent)
-        clean(place.parent)
+        try:
+            for name, tensors in files.items():
+                if tensors:
+                    save_file({key: _alone(tensor) for key, tensor in tensors.items()}, part / f"{name}.safetensors")
+            (part / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+            for path in (*part.iterdir(), part):
+                _to_disk(path)
+            if place.exists():  # written by a run that was taken up again before it
+                place.rename(old)
+            part.rename(place)
+            _to_disk(place.parent)
+        finally:
+            clean(place.parent)  # on a full disk, half a checkpoint would be in the way
 
 
 def write_file(path: Path, tensors: Mapping[str, Tensor]) -> None:

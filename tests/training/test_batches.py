@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serval.training.batches import Shuffled, dealt, moved
+from serval.training.batches import Numbered, dealt, moved, shuffled
 from serval.training.randomness import mixed, random_state, seed_all, set_random_state
 
 from .tiny import stream
 
 
-def data(items: int = 7, size: int = 3, seed: int = 0) -> Shuffled[int]:
-    return Shuffled(range(items), size, lambda chosen: {"items": list(chosen)}, seed=seed)
+def data(items: int = 7, size: int = 3, seed: int = 0) -> Numbered:
+    return shuffled(range(items), size, lambda chosen: {"items": list(chosen)}, seed=seed)
 
 
 class Plain:

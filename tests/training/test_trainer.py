@@ -12,7 +12,7 @@ from torch import nn
 
 import serval.training.checkpoint as checkpoint
 from serval.refusal import Refusal
-from serval.training.batches import Shuffled
+from serval.training.batches import Numbered, shuffled
 from serval.training.checkpoint import checkpoints, load_weights, read_tensors
 from serval.training.distributed import accelerator_for
 from serval.training.log import RunLog
@@ -46,7 +46,7 @@ def batches(stage: Stage):
     def collate(items):
         return dict(zip("xy", map(torch.stack, zip(*items, strict=True)), strict=True))
 
-    return Shuffled(ITEMS, stage.batch, collate, seed=1)
+    return shuffled(ITEMS, stage.batch, collate, seed=1)
 
 
 def stage(**changes) -> Stage:
@@ -193,7 +193,8 @@ class Ending:
 def test_data_that_end_too_early_are_named(tmp_path):
     said = "stage line: its data, sums, ended in step 3 of 6; take fewer steps, or let the data repeat"
     refused(said, tmp_path, stage(accumulation=2), data=lambda stage: Ending(5))
-    refused("sums, do not say how long an epoch is", tmp_path, stage(steps=None, epochs=1), data=lambda stage: Ending(5))
+    for data in (Ending(5), Numbered(lambda number: {})):
+        refused("sums, do not say how long an epoch is", tmp_path, stage(steps=None, epochs=1), data=lambda stage, it=data: it)
     refused("there is no mixture sms; did you mean sums", tmp_path, stage(mixture="sms"))
 
 
@@ -216,10 +217,9 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path, monkeypatch
 
     monkeypatch.setattr(checkpoint, "save_file", filling)
     refused("00-00000004: the disk is full; make room, and go on with --resume", tmp_path, stage(), save_every=2)
-    assert [each.name for each in checkpoints(tmp_path / "checkpoints")] == ["00-00000002"]
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["00-00000002"]  # no half one takes room
     monkeypatch.undo()
     run(tmp_path, stage(), save_every=2, resume=True)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")] == []
     assert len(log(tmp_path)) == 6
 
 

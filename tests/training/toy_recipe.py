@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from serval.training.batches import Shuffled
+from serval.training.batches import shuffled
 from serval.training.objectives.loss import Loss
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -66,6 +66,6 @@ def recipe(
     return Recipe(
         lambda device: Toy(dropout).to(device),
         stages,
-        {"toys": lambda stage: Shuffled(items, stage.batch, collate, seed=seed)},
+        {"toys": lambda stage: shuffled(items, stage.batch, collate, seed=seed)},
         seed=seed,
     )

@@ -28,7 +28,7 @@ from serval.language.decoder import Decoder
 from serval.language.families import read_config
 from serval.language.load import load_decoder
 from serval.refusal import Refusal
-from serval.training.batches import Batch, Batches, Shuffled
+from serval.training.batches import Batch, Batches, shuffled
 from serval.training.objectives.next_token import NextToken
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -75,7 +75,7 @@ def recipe(
             items = read(data, Tokenizer(folder / "tokenizer.json"), template, length)
         finally:
             template.close()
-        return Shuffled(items, stage.batch, collate, seed=seed)
+        return shuffled(items, stage.batch, collate, seed=seed)
 
     adapters = Stage(
         name="adapters",
