@@ -15,7 +15,7 @@ HEAVY = "torch onnxruntime transformers openai ai_edge_litert av cv2 scipy sqlal
 
 
 @pytest.mark.parametrize(
-    "words", ["", *COMMANDS, "instructions", "instructions add", "weights", "weights fetch", "data", "data convert"]
+    "words", ["", *COMMANDS, "instructions", "instructions add", "weights", "weights fetch", "data", "data convert", "train"]
 )
 def test_every_help_explains_itself(words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["serval", *words.split(), "--help"])
