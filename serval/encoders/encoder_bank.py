@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -15,14 +16,18 @@ class Bridge(nn.Module):
     """What a tower saw → (batch, tokens, width): ``look`` takes a tensor from the features, and ``steps`` follow in turn.
 
     ``Bridge(attrgetter("map"), DeformableReader(1024, (16, 16)), Projector(1024, 4096, depth=1))`` is one of MoME's, with
-    ``frame_tokens`` and a ``Projector`` it is one of LION-FS's.
+    ``frame_tokens`` and a ``Projector`` it is one of LION-FS's. With ``depth`` it looks at the tokens of that depth of the
+    tower (`Tower.encode`), -2 as in LLaVA, in place of those that the tower gives last.
     """
 
-    def __init__(self, look: Callable[[Features], Tensor], *steps: nn.Module) -> None:
+    def __init__(self, look: Callable[[Features], Tensor], *steps: nn.Module, depth: int | None = None) -> None:
         super().__init__()
         self.look, self.steps = look, nn.Sequential(*steps)
+        self.taps = () if depth is None else (depth,)
 
     def forward(self, features: Features) -> Tensor:
+        if self.taps:
+            features = replace(features, tokens=features.taps[0], grid=features.tap_grids[0])
         tokens: Tensor = self.steps(self.look(features))
         return tokens
 
@@ -53,7 +58,8 @@ def behind(sources: Sequence[Tensor], condition: Tensor | None = None) -> Tensor
     return torch.cat(list(sources), dim=1)
 
 
-_MIXERS: dict[str, Mixer] = {"add": add, "channels": channels, "interleave": interleave, "behind": behind}
+MIXERS: dict[str, Mixer] = {"add": add, "channels": channels, "interleave": interleave, "behind": behind}
+"""By the names that `EncoderBank` knows."""
 
 
 class EncoderBank(nn.Module):
@@ -85,7 +91,7 @@ class EncoderBank(nn.Module):
             if isinstance(tower, nn.Module):
                 self.add_module(f"tower_{number}", tower.requires_grad_(False).eval())
         self.bridges = nn.ModuleList(bridges)
-        self.mixer: Mixer = _MIXERS[mixer] if isinstance(mixer, str) else mixer
+        self.mixer: Mixer = MIXERS[mixer] if isinstance(mixer, str) else mixer
 
     def train(self, mode: bool = True) -> EncoderBank:
         """Training mode, of bridges and mixer alone."""
@@ -100,8 +106,9 @@ class EncoderBank(nn.Module):
         return [tower.prepare(items) for tower in self.towers]
 
     def encode(self, batches: Sequence[Batch]) -> list[Features]:
-        """What each tower saw in its own batch."""
-        return [tower.encode(batch) for tower, batch in zip(self.towers, batches, strict=True)]
+        """What each tower saw in its own batch, with the depths that its bridge looks at."""
+        taps = [getattr(bridge, "taps", ()) for bridge in self.bridges]
+        return [tower.encode(batch, taps=its) for tower, batch, its in zip(self.towers, batches, taps, strict=True)]
 
     def tokens(self, features: Sequence[Features]) -> list[Tensor]:
         """(batch, tokens, width) of each tower, before they are mixed."""

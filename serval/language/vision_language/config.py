@@ -12,8 +12,14 @@ from serval.encoders.tower_files import TowerFiles
 from serval.language.config import DecoderConfig, LayerConfig
 from serval.language.families import config_from
 from serval.language.fields import Fields
+from serval.language.vision_language import bank
+from serval.refusal import Refusal
 
-FAMILIES = ("llava", "llava_next", "llava_onevision", "idefics3", "smolvlm", "internvl", "qwen2_vl", "qwen2_5_vl")
+FAMILIES = (
+    *("llava", "llava_next", "llava_onevision", "idefics3", "smolvlm", "internvl", "qwen2_vl", "qwen2_5_vl"),
+    bank.MODEL_TYPE,
+)
+
 _MOST_LAYERS = 1024
 _TAKE = "take a model of a family that is"
 
@@ -21,8 +27,8 @@ _TAKE = "take a model of a family that is"
 @dataclass(frozen=True)
 class VisionLanguageConfig:
     """Attributes:
-    family: Hugging Face's ``model_type``.
-    whole: transformers' configuration of all of it, which also knows what a file leaves out.
+    family: Hugging Face's ``model_type``, or "encoder_bank" for several towers.
+    whole: transformers' configuration of all of it, which also knows what a file leaves out; or a `BankConfig`.
     text: of the decoder.
     prepared: how pictures are prepared, as ``preprocessor_config.json`` has it; what it leaves out is the family's usual way.
     prepared_video: the same for videos.
@@ -83,8 +89,13 @@ def config_of(
 
     try:
         with quiet():
-            whole = CONFIG_MAPPING[family].from_dict(dict(content))
+            if family == bank.MODEL_TYPE:
+                whole: Any = bank.BankConfig.from_fields(fields)
+            else:
+                whole = CONFIG_MAPPING[family].from_dict(dict(content))
             text = whole.text_config.to_dict()
+    except Refusal:
+        raise
     except Exception as error:  # every class of transformers has errors of its own
         raise fields.refusal(f"it is not a configuration of {family} ({' '.join(str(error).split())[:120]})") from None
     decoder = config_from(text | {"tie_word_embeddings": bool(whole.tie_word_embeddings)}, "config.json")

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from serval.connectors.grid_reducer import space_to_depth
 from serval.connectors.projector import Projector
+from serval.encoders.encoder_bank import EncoderBank
 from serval.encoders.features import Batch, depths
 from serval.encoders.picture_input import PictureInput
 from serval.encoders.vision_families import pair
 from serval.encoders.vision_tower import VisionTower
+from serval.language.vision_language import bank
 from serval.language.vision_language.config import VisionLanguageConfig
 from serval.language.vision_language.pictures import AnyResolution, Patches, Pictures, Plan, Split, Stretched, Whole
 from serval.refusal import Refusal
@@ -29,7 +31,7 @@ _HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 1}
 class Family:
     """Attributes:
     tower, connector: new ones; either may be a module of transformers.
-    see: the tower and its pixels → (tiles, tokens of each, width in), what the connector reads.
+    see: the tower, its plan and its pixels → (tiles, tokens of each, width in), what the connector reads.
     pictures: how pictures become pixels.
     text, head: what names of the decoder's tensors and of its head begin with in files, as transformers 5 writes them.
     names: the same for the other tensors: ours → theirs.
@@ -39,7 +41,7 @@ class Family:
 
     tower: Callable[[VisionLanguageConfig], nn.Module]
     connector: Callable[[VisionLanguageConfig], nn.Module]
-    see: Callable[[VisionLanguageConfig, Any, Tensor, Plan], Tensor]
+    see: Callable[..., Tensor]
     pictures: Callable[[VisionLanguageConfig], Pictures]
     text: str
     head: str
@@ -95,11 +97,11 @@ def _depths(config: VisionLanguageConfig) -> list[int]:
     return depths([said] if isinstance(said, int) else said, config.vision.num_hidden_layers + 1)
 
 
-def _see_depths(config: VisionLanguageConfig, tower: VisionTower, pixels: Tensor, plan: Plan) -> Tensor:
+def _see_depths(config: VisionLanguageConfig, tower: VisionTower, plan: Plan, pixels: Tensor) -> Tensor:
     return torch.cat(tower.encode(Batch(pixels), taps=_depths(config)).taps, dim=-1)
 
 
-def _see_shuffled(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan: Plan) -> Tensor:
+def _see_shuffled(config: VisionLanguageConfig, tower: Any, plan: Plan, pixels: Tensor) -> Tensor:
     """Idefics3: tokens of a square window side by side."""
     rows, columns = (side // config.vision.patch_size for side in pixels.shape[2:])
     seen = torch.ones(len(pixels), rows, columns, dtype=torch.bool, device=pixels.device)
@@ -107,7 +109,7 @@ def _see_shuffled(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan
     return space_to_depth(last.reshape(len(last), rows, columns, -1), config.whole.scale_factor).flatten(1, 2)
 
 
-def _see_internvl(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan: Plan) -> Tensor:
+def _see_internvl(config: VisionLanguageConfig, tower: Any, plan: Plan, pixels: Tensor) -> Tensor:
     (depth,) = _depths(config)
     last = depth == config.vision.num_hidden_layers
     out = tower(pixel_values=pixels, output_hidden_states=not last)
@@ -116,9 +118,15 @@ def _see_internvl(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan
     return space_to_depth(tokens.reshape(len(tokens), side, side, -1), _internvl_window(config)).flatten(1, 2)
 
 
-def _see_patches(config: VisionLanguageConfig, tower: Any, pixels: Tensor, plan: Plan) -> Tensor:
+def _see_patches(config: VisionLanguageConfig, tower: Any, plan: Plan, pixels: Tensor) -> Tensor:
     merged: Tensor = tower(pixels, grid_thw=torch.tensor([plan.grid], device=pixels.device)).pooler_output
     return merged[None]
+
+
+def _see_bank(
+    config: VisionLanguageConfig, tower: EncoderBank, plan: Plan, *pixels: Tensor, condition: Tensor | None = None
+) -> Tensor:
+    return bank.see(tower, pixels, plan, condition)
 
 
 # -- connectors ------------------------------------------------------------------------------------------------------------
@@ -287,6 +295,15 @@ _QWEN = Family(
     names={"vision.": "visual."},
     older=((r"^model\.visual\.", "visual."), (r"^model\.language_model\.", "model.")),
 )
+_BANK = Family(
+    tower=lambda config: config.whole.bank(),
+    connector=lambda config: nn.Identity(),  # each tower has its own within the bank
+    see=_see_bank,
+    pictures=lambda config: config.whole.pictures(),
+    text="decoder.",
+    head="decoder.lm_head.",
+    names={"vision.": "encoder_bank."},
+)
 FAMILIES: dict[str, Family] = {
     "llava": _LLAVA,
     "llava_next": _ANY_RESOLUTION,
@@ -296,4 +313,5 @@ FAMILIES: dict[str, Family] = {
     "internvl": _INTERNVL,
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
+    bank.MODEL_TYPE: _BANK,
 }

@@ -45,10 +45,15 @@ def load_vision_language_model(
         model = VisionLanguageModel(config, decoder)
     state = {ours: checkpoint.tensor(name).to(device=device, dtype=dtype) for name, ours in names.items()}
     model.load_state_dict(state | {f"decoder.{name}": each for name, each in decoder.state_dict().items()}, assign=True)
-    ends = getattr(config.whole.text_config, "eos_token_id", None)
+    listen(model, folder)
+    return model.to(device=device).requires_grad_(False).eval()
+
+
+def listen(model: VisionLanguageModel, folder: Path) -> None:
+    """Take tokenizer, chat template and the other papers of ``folder``. Raises `Refusal` as `Speech.from_folder`."""
+    ends = getattr(model.config.whole.text_config, "eos_token_id", None)
     model.speech = Speech.from_folder(folder, [ends] if isinstance(ends, int) else ends or ())
     model.papers = {name: (folder / name).read_bytes() for name in _PAPERS if (folder / name).is_file()}
-    return model.to(device=device).requires_grad_(False).eval()
 
 
 def empty_model(config: VisionLanguageConfig) -> VisionLanguageModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,14 @@ from serval.encoders.picture_input import Picture
 from serval.language.cache import KVCache
 from serval.language.decoder import Decoder
 from serval.language.speech import Speech
-from serval.language.vision_language.config import VisionLanguageConfig
+from serval.language.vision_language.bank import BankConfig, Part, Sight
+from serval.language.vision_language.config import VisionLanguageConfig, config_of
 from serval.language.vision_language.families import FAMILIES
 from serval.language.vision_language.pictures import Plan, checked, pack
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
+    from serval.encoders.vision_tower import VisionTower
     from serval.media.frame import Frame
 
 Seen = Picture | Sequence["Frame"]
@@ -38,21 +41,22 @@ class Prepared:
     """A medium as the tower reads it.
 
     Attributes:
-        pixels: (tiles, 3, side, side) or (patches, numbers of a patch) float32.
+        pixels: for each tower (tiles, 3, side, side) or (patches, numbers of a patch) float32.
         times: seconds of each frame of a video.
     """
 
-    pixels: Tensor
+    pixels: tuple[Tensor, ...]
     plan: Plan
     times: tuple[float, ...] = ()
 
 
 class VisionLanguageModel(nn.Module):
     """Tower, connector and decoder of LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, Idefics3, SmolVLM, InternVL, Qwen2-VL or
-    Qwen2.5-VL, as Hugging Face's folders hold them (`from_pretrained`).
+    Qwen2.5-VL, as Hugging Face's folders hold them (`from_pretrained`); or several towers, their connectors and a mixer, an
+    `EncoderBank`, before any decoder (`composed`).
 
     Attributes:
-        vision: of `serval.encoders` (CLIP, SigLIP), or transformers' own module of the family.
+        vision: of `serval.encoders` (CLIP, SigLIP; a bank), or transformers' own module of the family.
         connector: (tiles, tokens, width of the tower) → (tiles, tokens, width of the decoder).
         newline: (width,), what ends rows of tokens, in families that have it.
         speech: tokenizer and chat template; None where the folder has none, or the model is new.
@@ -60,10 +64,10 @@ class VisionLanguageModel(nn.Module):
         origin: OWNER/NAME of a model from the hub.
     """
 
-    def __init__(self, config: VisionLanguageConfig, decoder: Decoder | None = None) -> None:
+    def __init__(self, config: VisionLanguageConfig, decoder: Decoder | None = None, vision: nn.Module | None = None) -> None:
         super().__init__()
         self.config, self.family = config, FAMILIES[config.family]
-        self.vision = self.family.tower(config)
+        self.vision = self.family.tower(config) if vision is None else vision
         self.connector = self.family.connector(config)
         self.pictures = self.family.pictures(config)
         width = config.text.width
@@ -99,8 +103,51 @@ class VisionLanguageModel(nn.Module):
         model.origin = None if revision is None else str(source)
         return model
 
+    @classmethod
+    def composed(
+        cls,
+        towers: Sequence[VisionTower],
+        sights: Sequence[Sight],
+        mixer: Part | str,
+        decoder: Decoder,
+        *,
+        tokens: int,
+        spoken: Path | None = None,
+    ) -> VisionLanguageModel:
+        """Towers that may have been trained, new connectors and mixer, and a decoder, as one module.
+
+        MoME's and LION-FS's mixtures of vision encoders, MoF, SPHINX and Eagle are made so (`EncoderBank`). Towers are frozen.
+
+        Args:
+            sights: each tower's connector, which ends as wide as the decoder (with ``"channels"`` all of them together).
+            mixer: "add", "channels", "interleave" or "behind"; or a `Part`, a "soft_router".
+            tokens: how many a picture becomes.
+            spoken: a folder with the decoder's tokenizer and a chat template that has a place for pictures.
+
+        Raises:
+            ValueError: not as many sights as towers.
+            Refusal: a part that is not known, or numbers beyond reason.
+        """
+        from serval.language.vision_language.load import listen
+
+        told = [
+            replace(
+                sight,
+                tower=tower.config.to_diff_dict(),
+                prepared=tower.prepared,
+                pooler=getattr(tower.model, "pooler", tower) is not None,
+            )
+            for tower, sight in zip(towers, sights, strict=True)
+        ]
+        content = BankConfig(tuple(told), mixer, tokens, None).to_json() | {"text_config": dict(decoder.config.source)}
+        config = config_of(json.loads(json.dumps(content)))
+        model = cls(config, decoder, config.whole.bank(towers).to(device=decoder.device, dtype=decoder.dtype))
+        if spoken is not None:
+            listen(model, spoken)
+        return model
+
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write what `from_pretrained` and transformers read, and a model card."""
+        """Write what `from_pretrained` reads, and transformers where the family is its own, and a model card."""
         from serval.language.vision_language.save import save_vision_language_model
 
         save_vision_language_model(self, Path(folder))
@@ -123,16 +170,24 @@ class VisionLanguageModel(nn.Module):
         frames = [seen] if isinstance(seen, np.ndarray) else [each.rgb for each in seen]
         plan = self.pictures.plan(*checked(frames), 0 if still else len(frames), alone)
         times = () if isinstance(seen, np.ndarray) else tuple(each.time for each in seen)
-        return Prepared(self.pictures.pixels(frames, plan), plan, times)
+        pixels = self.pictures.pixels(frames, plan)
+        return Prepared(pixels if isinstance(pixels, tuple) else (pixels,), plan, times)
 
-    def look(self, prepared: Prepared) -> Tensor:
-        """(tokens, width) of a medium, as the decoder reads them."""
-        pixels = prepared.pixels.to(device=self.device, dtype=self.dtype)
-        tokens: Tensor = self.connector(self.family.see(self.config, self.vision, pixels, prepared.plan))
+    def look(self, prepared: Prepared, condition: Tensor | None = None) -> Tensor:
+        """(tokens, width) of a medium, as the decoder reads them; ``condition`` as in `sequence`."""
+        pixels = [each.to(device=self.device, dtype=self.dtype) for each in prepared.pixels]
+        told = {} if condition is None else {"condition": condition}
+        tokens: Tensor = self.connector(self.family.see(self.config, self.vision, prepared.plan, *pixels, **told))
         return pack(tokens, prepared.plan, self.newline)
 
     def segments(
-        self, messages: Sequence[Message], media: Mapping[Media, Seen], *, reply: bool = True, learn: bool = False
+        self,
+        messages: Sequence[Message],
+        media: Mapping[Media, Seen],
+        *,
+        reply: bool = True,
+        learn: bool = False,
+        condition: Tensor | None = None,
     ) -> list[TextSegment | MediaSegment]:
         """A conversation as stretches of text and of media; see `sequence`. What a family writes between the tiles of a
         picture is text."""
@@ -150,7 +205,7 @@ class VisionLanguageModel(nn.Module):
         for piece in self.speech.template.render(messages, reply=reply):
             layout = ready[parts[piece.medium]].plan.layout if piece.kind == "media" else ()
             pieces += [piece if isinstance(each, int) else Piece("template", each) for each in layout] or [piece]
-        features = {part: self.look(each) for part, each in ready.items()}
+        features = {part: self.look(each, condition) for part, each in ready.items()}
         waiting = [iter(torch.split(features[part], ready[part].plan.counts)) for part in parts]
         made: list[TextSegment | MediaSegment] = []
         for each in self.speech.begun(encode_pieces(pieces, self.speech.tokenizer, learn=learn)):
@@ -164,7 +219,13 @@ class VisionLanguageModel(nn.Module):
         return made
 
     def sequence(
-        self, messages: Sequence[Message], media: Mapping[Media, Seen], *, reply: bool = True, learn: bool = False
+        self,
+        messages: Sequence[Message],
+        media: Mapping[Media, Seen],
+        *,
+        reply: bool = True,
+        learn: bool = False,
+        condition: Tensor | None = None,
     ) -> MultimodalSequence:
         """A conversation with its pictures and videos, (1, length, …); a token's ``source`` is the number of its medium.
 
@@ -172,11 +233,12 @@ class VisionLanguageModel(nn.Module):
             media: what each media part shows.
             reply: end where the assistant's words begin.
             learn: set ``labels`` to what the assistant says.
+            condition: (1, any), what a bank's router follows where an instruction guides it.
 
         Raises:
             Refusal: a part was not given or cannot be seen, or the template has no place for it.
         """
-        return self.joined(self.segments(messages, media, reply=reply, learn=learn))
+        return self.joined(self.segments(messages, media, reply=reply, learn=learn, condition=condition))
 
     def joined(self, segments: Sequence[TextSegment | MediaSegment], *, start: float = 0.0) -> MultimodalSequence:
         """One sequence of `segments`, with as many axes of positions as the family has, from position ``start``."""

@@ -65,8 +65,9 @@ class Pictures(Protocol):
         """
         ...
 
-    def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
-        """(tiles, 3, side, side) float32, or (patches, numbers of a patch), of one picture or of a video's frames."""
+    def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor | tuple[Tensor, ...]:
+        """(tiles, 3, side, side) float32, or (patches, numbers of a patch), of one picture or of a video's frames; for a
+        bank, one for each tower."""
         ...
 
 

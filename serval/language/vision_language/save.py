@@ -1,4 +1,4 @@
-"""A vision-language model into a folder that transformers reads, with everything that came with it."""
+"""A vision-language model into a folder that transformers reads (but for a bank of towers), with all that came with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 from serval.language.load import stored
+from serval.language.vision_language.bank import MODEL_TYPE
 from serval.language.vision_language.model import VisionLanguageModel
 from serval.weights.safetensors_writer import write_safetensors
 
 _SHARD = 5 * 10**9  # bytes
+_THEIRS = ", and transformers' `AutoModelForImageTextToText`"
 _KNOWN = re.compile(r"^(license|license_name|license_link|base_model):[ \t]*([\w./:+ -]+)$", re.ASCII | re.MULTILINE)
 
 
@@ -39,9 +41,14 @@ def _card(model: VisionLanguageModel) -> str:
     known = dict(_KNOWN.findall(front))
     if model.origin:
         known["base_model"] = model.origin
-    lines = ["library_name: transformers", "pipeline_tag: image-text-to-text", *(f"{key}: {known[key]}" for key in known)]
+    ours = model.config.family == MODEL_TYPE
+    lines = [
+        f"library_name: {'serval' if ours else 'transformers'}",
+        "pipeline_tag: image-text-to-text",
+        *(f"{key}: {known[key]}" for key in known),
+    ]
     count = sum(each.numel() for each in model.parameters())
     head = "\n".join(["---", *lines, "---", ""])
     about = f"A vision-language model of the family `{model.config.family}`, {count:,} parameters in {model.dtype}."
-    how = "`VisionLanguageModel.from_pretrained` of Serval reads it, and transformers' `AutoModelForImageTextToText`."
+    how = f"`VisionLanguageModel.from_pretrained` of Serval reads it{'' if ours else _THEIRS}."
     return f"{head}\n# {model.origin or model.config.family}\n\n{about}\n\n{how}\n"

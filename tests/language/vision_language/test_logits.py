@@ -81,9 +81,9 @@ def test_a_video_gives_the_logits_of_transformers(tiny_of, name, frames):
     if name.startswith("qwen"):
         written = written.replace("<video>", "<|vision_start|><video>", 1).replace("<video>W", "<video><|vision_end|>W")
     ids = torch.tensor([tiny.processor.tokenizer(written)["input_ids"]])
-    inputs = {"input_ids": ids, "pixel_values_videos": prepared.pixels}
+    inputs = {"input_ids": ids, "pixel_values_videos": prepared.pixels[0]}
     if name == "llava_onevision":
-        inputs["pixel_values_videos"] = prepared.pixels[None]
+        inputs["pixel_values_videos"] = prepared.pixels[0][None]
     else:
         inputs |= {"video_grid_thw": torch.tensor([prepared.plan.grid]), "mm_token_type_ids": (ids == 4).int() * 2}
     if name == "qwen2_5_vl":
