@@ -7,12 +7,14 @@ import sys
 
 import typer
 
+from serval.cli.arena import arena
 from serval.cli.ask import ask
 from serval.cli.chat import chat
 from serval.cli.data import app as data
 from serval.cli.export import export
 from serval.cli.instructions import app as instructions
 from serval.cli.replay import replay
+from serval.cli.systems import systems
 from serval.cli.timeline import timeline
 from serval.cli.train import train
 from serval.cli.watch import watch
@@ -36,6 +38,8 @@ app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
 app.command("train")(train)
+app.command("systems")(systems)
+app.command("arena")(arena)
 app.add_typer(instructions, name="instructions")
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")

@@ -26,6 +26,7 @@ class StreamLayout:
             frames follow each other at once; silence then is a token that is never read.
         closing: behind the last frame before words. Its first token is what a model says to speak.
         user, assistant: how their words begin.
+        end: of what the assistant says.
     """
 
     opening: tuple[int, ...]
@@ -33,16 +34,30 @@ class StreamLayout:
     closing: tuple[int, ...]
     user: tuple[int, ...]
     assistant: tuple[int, ...]
+    end: int | None = None
+
+    @property
+    def silence(self) -> int:
+        """The id of the token of silence: the separator's last, or where frames have none that of the end."""
+        if not self.separator and self.end is None:
+            raise ValueError("A layout without separator needs an end to stay silent with.")
+        return self.separator[-1] if self.separator else int(self.end or 0)
+
+    @property
+    def sentinels(self) -> tuple[int, int]:
+        """Ids that a frame is taught to be followed by: silence, and speaking."""
+        return self.silence, self.closing[0]
 
     @classmethod
-    def of(cls, encode: Encode, *, separated: bool = True) -> StreamLayout:
-        """As a tokenizer spells it."""
+    def of(cls, encode: Encode, *, separated: bool = True, end: int | None = None) -> StreamLayout:
+        """As a tokenizer spells it; ``end`` is its token for that."""
         return cls(
             opening=tuple(encode("\n[", "text")),
             separator=tuple(encode(",", "special")) if separated else (),
             closing=tuple(encode("]\n", "special")),
             user=tuple(encode("User: ", "text")),
             assistant=tuple(encode("Assistant:", "text")),
+            end=end,
         )
 
     def frames(

@@ -81,52 +81,76 @@ def from_segments(
     """
     all_ids = [id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids]
     text = embed(torch.tensor(all_ids, dtype=torch.int64, device=device))
+    if not segments:
+        raise ValueError("segments: none given, expected at least one")
     width, used, last = text.shape[1], 0, start - 1
-    embeds, ids, learn, modality, source, time, position = [], [], [], [], [], [], []
+    embeds: list[Tensor] = []  # plain lists for the rest: streams have hundreds of segments, and tensors are slow to make
+    ids, learn, modality, source, time, position = [], [], [], [], [], []
     for each in segments:
         if isinstance(each, TextSegment):
-            count, kind = len(each.ids), Modality.TEXT
+            count, kind, its = len(each.ids), Modality.TEXT, list(each.ids)
             embeds.append(text[used : used + count])
-            ids.append(torch.tensor(each.ids, dtype=torch.int64))
             used += count
         else:
-            count, kind = len(each.features), each.modality
+            count, kind, its = len(each.features), each.modality, [0] * len(each.features)
             if each.features.shape != (count, width) or kind == Modality.TEXT:
                 raise ValueError(f"features: {tuple(each.features.shape)} of {kind.name}, expected media (count, {width})")
             embeds.append(each.features.to(text))
-            ids.append(torch.zeros(count, dtype=torch.int64))
-        when = torch.as_tensor(float("nan") if each.time is None else each.time, dtype=torch.float64, device="cpu")
-        if when.shape not in ((), (count,)):
-            raise ValueError(f"time: {tuple(when.shape)}, expected one for all or ({count},)")
-        learn.append(torch.full((count,), isinstance(each, TextSegment) and each.learn))
-        modality.append(torch.full((count,), int(kind)))
-        source.append(torch.full((count,), each.source))
-        time.append(when.expand(count))
-        position.append(last + 1 + _places(each, count))
-        if count:
-            last = float(position[-1].max()) if kind == Modality.TEXT else math.ceil(position[-1].max())
-    if not embeds:
-        raise ValueError("segments: none given, expected at least one")
-    kinds, joined = torch.cat(modality), torch.cat(embeds)
-    labels = expand_labels(torch.cat(ids), torch.cat(learn), kinds, media=media_labels)
-    rest = [kinds, torch.cat(source), torch.cat(time), _cat(position), labels, torch.ones_like(kinds, dtype=torch.bool)]
+        ids += its
+        learn += [isinstance(each, TextSegment) and each.learn] * count
+        modality += [int(kind)] * count
+        source += [each.source] * count
+        time += _times(each.time, count)
+        places = _places(each, count, last + 1)
+        position += places
+        if places:
+            largest = max(max(place) if isinstance(place, list) else place for place in places)
+            last = largest if kind == Modality.TEXT else math.ceil(largest)
+    kinds, joined = torch.tensor(modality, dtype=torch.int64), torch.cat(embeds)
+    ids_, learn_ = torch.tensor(ids, dtype=torch.int64), torch.tensor(learn, dtype=torch.bool)
+    labels = expand_labels(ids_, learn_, kinds, media=media_labels)
+    times = torch.tensor(time, dtype=torch.float64)
+    rest = [
+        kinds,
+        torch.tensor(source, dtype=torch.int64),
+        times,
+        _spread(position),
+        labels,
+        torch.ones_like(kinds, dtype=torch.bool),
+    ]
     return MultimodalSequence(joined[None], *(each[None].to(joined.device) for each in rest))
 
 
-def _places(segment: TextSegment | MediaSegment, count: int) -> Tensor:
-    """(count,) or (count, axes) float64, counted from where text would go on."""
+def _times(time: float | Tensor | None, count: int) -> list[float]:
+    if not isinstance(time, Tensor):
+        return [math.nan if time is None else time] * count
+    if time.shape not in ((), (count,)):
+        raise ValueError(f"time: {tuple(time.shape)}, expected one for all or ({count},)")
+    return [float(each) for each in time.double().expand(count)] if time.ndim == 0 else time.double().tolist()
+
+
+Place = float | list[float]
+"""A position, or one on each axis."""
+
+
+def _places(segment: TextSegment | MediaSegment, count: int, first: float) -> list[Place]:
+    """(count,) or (count, axes), where text would go on at ``first``."""
     if isinstance(segment, TextSegment) or segment.positions is None:
         step = 1.0 if isinstance(segment, TextSegment) else segment.step
-        return torch.arange(1, count + 1, dtype=torch.float64) * step - 1
+        return [first + (number * step - 1) for number in range(1, count + 1)]
     if segment.positions.ndim not in (1, 2) or len(segment.positions) != count:
         raise ValueError(f"positions: {tuple(segment.positions.shape)}, expected ({count},) or ({count}, axes)")
-    return segment.positions.to("cpu", torch.float64)
+    places: list[Place] = (first + segment.positions.to("cpu", torch.float64)).tolist()
+    return places
 
 
-def _cat(positions: Sequence[Tensor]) -> Tensor:
-    """(length,), or (length, axes) if any has axes: the others stand at the same place on each."""
-    axes = {each.shape[1] for each in positions if each.ndim == 2}
+def _spread(places: Sequence[Place]) -> Tensor:
+    """(length,) float32, or (length, axes) if any has axes: the others stand at the same place on each."""
+    axes = {len(each) for each in places if isinstance(each, list)}
     if len(axes) > 1:
         raise ValueError(f"positions: of {sorted(axes)} axes, expected the same number everywhere")
-    spread = [each[:, None].expand(-1, *axes) if axes and each.ndim == 1 else each for each in positions]
-    return torch.cat(spread).float()
+    for count in axes:
+        return torch.tensor(
+            [each if isinstance(each, list) else [each] * count for each in places], dtype=torch.float64
+        ).float()
+    return torch.tensor(places, dtype=torch.float64).float()

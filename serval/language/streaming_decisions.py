@@ -52,13 +52,11 @@ class DecidingStream:
     same decisions as one by one, also with `TokenSkipping` layers.
 
     Attributes:
-        silence: the id of the separator, or where frames have none that of the end of text.
         threshold: as in `decide`.
     """
 
     decoder: Decoder
     layout: StreamLayout
-    silence: int
     threshold: float = 0.725
 
     def step(self, cache: KVCache, frame: Tensor, *, begins: bool = False, time: float | None = None) -> Decision:
@@ -70,7 +68,7 @@ class DecidingStream:
             Refusal: the cache is full.
         """
         sequence = self._frames(frame[:, None], cache, begins, None if time is None else [time])
-        return decide(self.decoder(sequence, cache, last=True)[:, 0], self.silence, self.threshold)
+        return decide(self.decoder(sequence, cache, last=True)[:, 0], self.layout.silence, self.threshold)
 
     def at_once(
         self, frames: Tensor, cache: KVCache | None = None, *, begins: bool = True, times: Sequence[float] | None = None
@@ -79,7 +77,7 @@ class DecidingStream:
         sequence = self._frames(frames, cache, begins, times)
         last, every = len(self.layout.opening if begins else self.layout.separator) + frames.shape[2] - 1, frames.shape[2]
         ends = last + torch.arange(frames.shape[1], device=self.decoder.device) * (every + len(self.layout.separator))
-        return decide(self.decoder.logits(self.decoder.states(sequence, cache)[:, ends]), self.silence, self.threshold)
+        return decide(self.decoder.logits(self.decoder.states(sequence, cache)[:, ends]), self.layout.silence, self.threshold)
 
     def aside(self, cache: KVCache, segments: Segments, *, reply: int = 0) -> tuple[Tensor, KVCache]:
         """Logits (1, vocabulary) behind ``segments``, read in a fork with room for a ``reply`` of as many tokens; and the fork.

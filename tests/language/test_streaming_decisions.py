@@ -19,8 +19,8 @@ from serval.refusal import Refusal
 from .sequences import WIDTH
 
 SEPARATED = StreamLayout(opening=(5, 6), separator=(7,), closing=(8,), user=(9, 10), assistant=(11, 12))
-AT_ONCE = StreamLayout(opening=(5, 6), separator=(), closing=(8,), user=(9, 10), assistant=(11, 12))
-LAYOUTS = {"ten tokens and a separator": (SEPARATED, 10, 7), "one token": (AT_ONCE, 1, 2)}
+AT_ONCE = StreamLayout(opening=(5, 6), separator=(), closing=(8,), user=(9, 10), assistant=(11, 12), end=2)
+LAYOUTS = {"ten tokens and a separator": (SEPARATED, 10), "one token": (AT_ONCE, 1)}
 
 
 def letters(text, before):
@@ -52,8 +52,8 @@ def streamed(stream, shown, cache, between=lambda cache, decision, number: None)
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("skips", [(), (0, 2)])
 def test_frame_by_frame_is_as_in_one_pass(tiny, name, skips):
-    layout, tokens, silence = LAYOUTS[name]
-    stream, shown = DecidingStream(skipping(tiny, *skips), layout, silence), frames(6, tokens, batch=2)
+    layout, tokens = LAYOUTS[name]
+    stream, shown = DecidingStream(skipping(tiny, *skips), layout), frames(6, tokens, batch=2)
     cache = stream.decoder.new_cache(80, 2)
     one_by_one = torch.stack([each.p_speak for each in streamed(stream, shown, cache)], dim=1)
     whole = stream.at_once(shown)
@@ -64,7 +64,7 @@ def test_frame_by_frame_is_as_in_one_pass(tiny, name, skips):
 
 @torch.inference_mode()
 def test_the_chance_is_that_of_the_logits_behind_the_last_token(tiny):
-    stream, shown = DecidingStream(tiny.decoder, SEPARATED, 7), frames(2)
+    stream, shown = DecidingStream(tiny.decoder, SEPARATED), frames(2)
     cache, other = tiny.decoder.new_cache(40), tiny.decoder.new_cache(40)
     first, second = streamed(stream, shown, cache)
     embeds = [tiny.decoder.embed(torch.tensor([[5, 6]])), shown[:, 0], tiny.decoder.embed(torch.tensor([[7]])), shown[:, 1]]
@@ -76,7 +76,7 @@ def test_the_chance_is_that_of_the_logits_behind_the_last_token(tiny):
 
 @torch.inference_mode()
 def test_words_between_frames_are_part_of_the_stream(tiny):
-    stream, shown = DecidingStream(tiny.decoder, SEPARATED, 7), frames(4)
+    stream, shown = DecidingStream(tiny.decoder, SEPARATED), frames(4)
     cache, whole = tiny.decoder.new_cache(80), tiny.decoder.new_cache(80)
     said = torch.tensor([[8, 11, 12, 40, 41, 2]])
     streamed(stream, shown[:, :2], cache)
@@ -92,7 +92,7 @@ def test_words_between_frames_are_part_of_the_stream(tiny):
 @torch.inference_mode()
 @pytest.mark.parametrize("skips", [(), (0, 2)])
 def test_the_slow_path_changes_no_decision(tiny, skips):
-    stream, shown = DecidingStream(skipping(tiny, *skips), SEPARATED, 7, threshold=0.5), frames(6)
+    stream, shown = DecidingStream(skipping(tiny, *skips), SEPARATED, threshold=0.5), frames(6)
     features, project = torch.randn(6, 6, 8), torch.nn.Linear(8, WIDTH)
     answered = []
 
@@ -116,7 +116,7 @@ def test_the_slow_path_changes_no_decision(tiny, skips):
 
 @torch.inference_mode()
 def test_a_reply_aside_is_what_the_stream_itself_would_say(tiny):
-    stream, shown = DecidingStream(tiny.decoder, SEPARATED, 7), frames(3)
+    stream, shown = DecidingStream(tiny.decoder, SEPARATED), frames(3)
     cache, whole = tiny.decoder.new_cache(60), tiny.decoder.new_cache(60)
     streamed(stream, shown, cache)
     stream.at_once(shown, whole)
@@ -145,7 +145,7 @@ def test_a_higher_threshold_never_speaks_less():
 
 @torch.inference_mode()
 def test_a_stream_longer_than_its_cache_is_refused_and_nothing_changes(tiny):
-    stream, shown = DecidingStream(tiny.decoder, SEPARATED, 7), frames(2)
+    stream, shown = DecidingStream(tiny.decoder, SEPARATED), frames(2)
     cache = tiny.decoder.new_cache(15)
     stream.step(cache, shown[:, 0], begins=True)
     with pytest.raises(Refusal, match="tokens long"):

@@ -1,0 +1,1 @@
+"""Systems that follow a stream, and decide for themselves when to speak."""
