@@ -15,6 +15,8 @@ from serval.weights import locate, model_id
 
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
+    from serval.language.generation.constraint import Constraint
+    from serval.language.generation.request import Step
     from serval.language.generation.sampling import Sampling
     from serval.language.int4 import Int4Decoder
 
@@ -40,6 +42,7 @@ class ChatModel:
 
     Attributes:
         model_id: name, version and hash of the weights, for the record.
+        tokenizer: also what a `Constraint` is made for: ``Constraint.regex("yes|no", ConstraintVocabulary(model.tokenizer))``.
     """
 
     def __init__(
@@ -52,8 +55,8 @@ class ChatModel:
         kept_tokens: int = 512,
     ) -> None:
         """``kept_tokens``: how much is kept of what was read last, 45 kB a token of SmolLM2 at four bits or in float32."""
-        self.model_id = model_id
-        self._decoder, self._int4, self._tokenizer, self._template = decoder, int4, tokenizer, template
+        self.model_id, self.tokenizer = model_id, tokenizer
+        self._decoder, self._int4, self._template = decoder, int4, template
         self._kept = KeptSession(self._session, kept_tokens)
 
     @classmethod
@@ -119,6 +122,9 @@ class ChatModel:
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
+        constraint: Constraint | None = None,
+        logprobs: int | None = None,
+        on_step: Callable[[Step], None] = lambda step: None,
     ) -> str:
         """The assistant's next words. Earlier messages that the last reply began with, too, are not read again.
 
@@ -128,40 +134,30 @@ class ChatModel:
             cancelled: asked before every token; when it says so, the words so far are all.
             on_text: told every piece of text as soon as it is certain; together they are what is returned.
             sampling: how tokens are picked; the likeliest one every time by default.
+            constraint: what the words have to be: JSON of a schema, or all of a regular expression. They are less than that
+                where ``max_tokens`` or ``cancelled`` ends them.
+            logprobs: how many of the likeliest tokens are told with each step; with 0 only its own token's log-probability.
+            on_step: told every token as it comes.
 
         Raises:
-            Refusal: the messages and the reply are longer than the model's context, or its numbers are not finite.
+            Refusal: the messages and the reply are longer than the model's context, its numbers are not finite, or the
+                constraint leads nowhere.
         """
-        from serval.language.generation.generate import generate
-        from serval.language.generation.stop_text import ReplyText
+        from serval.language.generation.generate import say
+        from serval.language.generation.request import Request
+        from serval.language.generation.sampling import Sampling
 
-        prompt = self._template.encode(self._tokenizer, messages)
+        prompt = self._template.encode(self.tokenizer, messages)
         capacity, cuts = len(prompt) + max_tokens, self._cuts(prompt)
         self._check_length(capacity)
         if cancelled():
             return ""
         session, cut = self._kept.session(prompt, cuts, capacity), cuts[-1] if cuts else 0
-        stops, text, said = self._template.stops(self._tokenizer), ReplyText(self._tokenizer, stop), []
-
-        def say(piece: str) -> None:
-            if piece:
-                said.append(piece)
-                on_text(piece)
-
-        for token in generate(
-            session,
-            prompt[cut:],
-            before=prompt[:cut],
-            stops=stops,
-            most=max_tokens,
-            sampling=sampling,
-            cancelled=cancelled,
-        ):
-            say(text.add(token))
-            if text.stopped:
-                break
-        say(text.end())  # half a character, cut off by max_tokens, is left out
-        return "".join(said)
+        stops = self._template.stops(self.tokenizer)
+        request = Request(
+            prompt[cut:], max_tokens, stops, stop, sampling or Sampling(), constraint, logprobs, before=prompt[:cut]
+        )
+        return say(session, request, self.tokenizer, cancelled=cancelled, on_text=on_text, on_step=on_step)
 
     def score(self, messages: Sequence[Message], reply: str) -> float:
         """How likely the model finds ``reply`` after ``messages``: mean log-probability of its tokens and of ending there.
@@ -171,8 +167,8 @@ class ChatModel:
         """
         import torch
 
-        prompt = self._template.encode(self._tokenizer, messages)
-        words = [*self._tokenizer.encode(reply), *self._template.stops(self._tokenizer)]
+        prompt = self._template.encode(self.tokenizer, messages)
+        words = [*self.tokenizer.encode(reply), *self._template.stops(self.tokenizer)]
         self._check_length(len(prompt) + len(words))
         with torch.inference_mode():
             ids = torch.tensor([prompt + words[:-1]], device=self._decoder.device)
@@ -183,7 +179,7 @@ class ChatModel:
 
     def _cuts(self, prompt: Sequence[int]) -> list[int]:
         """Where messages begin, but the first one and the reply: what comes later in a conversation changes none of them."""
-        start, cuts = self._template.turn(self._tokenizer), [0]
+        start, cuts = self._template.turn(self.tokenizer), [0]
         for place in [place for place, token in enumerate(prompt) if token == start][:-1]:
             if place >= cuts[-1] + _APART:
                 cuts.append(place)

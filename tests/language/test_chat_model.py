@@ -1,5 +1,6 @@
 """Talking to SmolLM2: words come as they are certain, end where they should, and are scored."""
 
+import json
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ from serval.conversation.chat import ChatML
 from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.chat_model import ChatModel
+from serval.language.generation.constraint import Constraint, ConstraintVocabulary
+from serval.language.generation.request import Step
 from serval.language.generation.sampling import Sampling
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
@@ -69,6 +72,43 @@ def test_in_float32_it_says_the_same_and_finds_it_as_likely(model, smollm2):
     words = wide.reply(CAPITAL, max_tokens=40)
     assert words == model.reply(CAPITAL, max_tokens=40)
     assert wide.score(CAPITAL, words) == pytest.approx(model.score(CAPITAL, words), abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(model) -> ConstraintVocabulary:
+    return ConstraintVocabulary(model.tokenizer)
+
+
+def test_a_reply_is_json_of_the_schema(model, vocabulary):
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "capital": {"type": "boolean"}},
+        "required": ["city", "capital"],
+        "additionalProperties": False,
+    }
+    pieces = []
+    words = model.reply(CAPITAL, constraint=Constraint.json_schema(schema, vocabulary), on_text=pieces.append)
+    said = json.loads(words)
+    assert said["city"] == "Paris" and isinstance(said["capital"], bool) and "".join(pieces) == words
+
+
+def test_a_reply_is_what_an_expression_matches(model, vocabulary):
+    cities = Constraint.regex("The capital (Berlin|of France: Paris!)", vocabulary)
+    assert model.reply(CAPITAL, constraint=cities) == "The capital of France: Paris!"
+    assert model.reply(CAPITAL, constraint=cities) == "The capital of France: Paris!"  # one serves any number of replies
+
+
+def test_each_token_is_told_with_its_logprob_and_they_are_those_of_the_score(model):
+    steps: list[Step] = []
+    words = model.reply(CAPITAL, max_tokens=5, logprobs=3, on_step=steps.append)
+    assert model.tokenizer.decode([each.token for each in steps]) == words and len(steps) == 5
+    for each in steps:
+        assert each.top[0] == (each.token, each.logprob) and len(each.top) == 3 and each.logprob <= 0
+    silent: list[Step] = []
+    model.reply(CAPITAL, max_tokens=2, on_step=silent.append)
+    assert [each.logprob for each in silent] == [None, None]
+    own = model.score(CAPITAL, model.reply(CAPITAL, logprobs=0, on_step=(whole := []).append))
+    assert own == pytest.approx(sum(each.logprob for each in whole) / (len(whole) + 1), abs=0.05)  # the end is scored as well
 
 
 def test_it_tells_which_weights_speak(model):

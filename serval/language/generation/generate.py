@@ -49,6 +49,27 @@ def stream(
         yield event
 
 
+def say(
+    session: Session,
+    request: Request,
+    tokenizer: Tokenizer,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    on_text: Callable[[str], None] = lambda text: None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> str:
+    """The text of a `stream`, which ``on_text`` is told piece by piece and ``on_step`` token by token. Raises `Refusal` as
+    `generate`."""
+    said = []
+    for event in stream(session, request, tokenizer=tokenizer, cancelled=cancelled):
+        if event.text:
+            said.append(event.text)
+            on_text(event.text)
+        if isinstance(event, Step):
+            on_step(event)
+    return "".join(said)
+
+
 class _Alone:
     """A session as a batch of one row."""
 

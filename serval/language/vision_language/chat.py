@@ -14,6 +14,8 @@ from serval.refusal import Refusal
 from serval.weights.identity import identity
 
 if TYPE_CHECKING:
+    from serval.language.generation.constraint import Constraint
+    from serval.language.generation.request import Step
     from serval.language.generation.sampling import Sampling
     from serval.language.vision_language.model import Seen, VisionLanguageModel
 
@@ -66,10 +68,19 @@ def open_seeing_model(folder: Path, *, dtype: torch.dtype = torch.float32, devic
 
 
 class PictureChat:
-    """A `VisionLanguageModel` that replies."""
+    """A `VisionLanguageModel` that replies.
+
+    Attributes:
+        speech: its tokenizer, for which a `Constraint` is made, and its template.
+
+    Raises:
+        Refusal: the model has none.
+    """
 
     def __init__(self, model: VisionLanguageModel, model_id: str) -> None:
-        self.model_id = model_id
+        if model.speech is None:
+            raise Refusal(model_id, "there is no tokenizer.json in it", "fetch the model again")
+        self.model_id, self.speech = model_id, model.speech
         self._model = model
 
     @classmethod
@@ -77,10 +88,7 @@ class PictureChat:
         """Of a model's folder. Raises `Refusal` as `VisionLanguageModel.from_pretrained`, and where it has no tokenizer."""
         from serval.language.vision_language.model import VisionLanguageModel
 
-        model = VisionLanguageModel.from_pretrained(folder, dtype=dtype, device=device)
-        if model.speech is None:
-            raise Refusal(folder.name, "there is no tokenizer.json in it", "fetch the model again")
-        return cls(model, identity(folder))
+        return cls(VisionLanguageModel.from_pretrained(folder, dtype=dtype, device=device), identity(folder))
 
     def reply(
         self,
@@ -91,16 +99,18 @@ class PictureChat:
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
+        constraint: Constraint | None = None,
+        logprobs: int | None = None,
+        on_step: Callable[[Step], None] = lambda step: None,
     ) -> str:
-        """See `SeeingModel.reply`."""
-        from serval.language.generation.generate import stream
+        """See `SeeingModel.reply`, and for the last three `ChatModel.reply`."""
+        from serval.language.generation.generate import say
         from serval.language.generation.request import Request
         from serval.language.generation.sampling import Sampling
         from serval.language.generation.session import PIECE
         from serval.language.vision_language.session import ModelSession
 
-        model, speech = self._model, self._model.speech
-        assert speech is not None
+        model, speech = self._model, self.speech
         with torch.inference_mode():
             segments = model.segments(messages, media)
             sequence = model.joined(segments)
@@ -117,11 +127,7 @@ class PictureChat:
                 model(sequence.slice(start, min(start + PIECE, sequence.length - 1)), cache, last=True)
         before = [id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids]
         request = Request(
-            [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), before=before
+            [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), constraint, logprobs, before=before
         )  # the last token alone is read by the loop
-        said = []
-        for event in stream(ModelSession(model, cache), request, tokenizer=speech.tokenizer, cancelled=cancelled):
-            if event.text:
-                said.append(event.text)
-                on_text(event.text)
-        return "".join(said)
+        session = ModelSession(model, cache)
+        return say(session, request, speech.tokenizer, cancelled=cancelled, on_text=on_text, on_step=on_step)

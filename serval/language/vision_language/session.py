@@ -14,7 +14,7 @@ from serval.conversation.segments import MediaSegment, TextSegment
 from serval.conversation.sequence import Modality
 from serval.conversation.template import Piece
 from serval.language.cache import KVCache
-from serval.language.generation.generate import stream
+from serval.language.generation.generate import say
 from serval.language.generation.request import Request
 from serval.language.generation.sampling import Sampling
 from serval.refusal import Refusal
@@ -113,12 +113,7 @@ class FrameSession:
         """
         fork, last = self._asked(question)
         request = Request([last], max_tokens, self._speech.stops, (), sampling or Sampling())
-        said = []
-        for event in stream(ModelSession(self._model, fork), request, tokenizer=self._speech.tokenizer, cancelled=cancelled):
-            if event.text:
-                said.append(event.text)
-                on_text(event.text)
-        return "".join(said)
+        return say(ModelSession(self._model, fork), request, self._speech.tokenizer, cancelled=cancelled, on_text=on_text)
 
     def logits(self, question: str) -> Tensor:
         """(vocabulary,) of the first token of the reply to ``question``, for those who decide by a probability."""

@@ -6,6 +6,7 @@ import torch
 from serval.assistant.answers.answer import Request
 from serval.assistant.answers.build import build_answerer
 from serval.conversation.messages import Media, Message, Text
+from serval.language.generation.constraint import Constraint, ConstraintVocabulary
 from serval.language.generation.sampling import Sampling
 from serval.language.vision_language.chat import PictureChat, open_seeing_model
 from serval.language.vision_language.model import VisionLanguageModel
@@ -62,6 +63,14 @@ def test_words_may_be_drawn_and_the_same_seed_draws_the_same(llava, kind):
     assert drawn[0] == drawn[1] != drawn[2]
     penalized = Sampling(repetition_penalty=50.0)
     assert model.reply(*asked(picture(40, 70)), sampling=penalized) != model.reply(*asked(picture(40, 70)))
+
+
+def test_words_about_a_picture_are_what_they_have_to_be_and_each_token_is_told(llava):
+    model, steps = PictureChat.open(llava), []
+    form = Constraint.regex("(no|yes)!", ConstraintVocabulary(model.speech.tokenizer))
+    said = model.reply(*asked(picture(40, 70)), constraint=form, logprobs=2, on_step=steps.append)
+    assert said in ("no!", "yes!") and model.speech.tokenizer.decode([each.token for each in steps]) == said
+    assert all(each.logprob <= each.top[0][1] and len(each.top) == 2 for each in steps)
 
 
 @pytest.mark.parametrize("kind", [PictureChat, TransformersModel])
