@@ -91,8 +91,7 @@ class Decoder(nn.Module):
         Raises:
             Refusal: the cache would go beyond its capacity, or the pattern lets earlier tokens see these.
         """
-        sequence = self.sequence(tokens, cache, valid=valid, positions=positions)
-        states, read = self._read(self.reading(sequence, cache, pattern=pattern, features=features))
+        states, read = self.read(tokens, cache, valid=valid, positions=positions, pattern=pattern, features=features)
         if last:
             ends = (read.valid * torch.arange(1, read.length + 1, device=self.device)).argmax(1)
             states = states[torch.arange(read.batch, device=self.device), ends][:, None]
@@ -131,7 +130,7 @@ class Decoder(nn.Module):
         scale = self.config.embedding_scale
         return rows if scale is None else rows * torch.tensor(scale, dtype=rows.dtype, device=rows.device)
 
-    def states(
+    def read(
         self,
         tokens: Tensor | MultimodalSequence,
         cache: KVCache | None = None,
@@ -140,14 +139,12 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         pattern: AttentionPattern = CAUSAL,
         features: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
-        """What the head reads, (batch, new, width); see `forward`. Fewer than ``new`` where tokens were pruned."""
+    ) -> tuple[Tensor, MultimodalSequence]:
+        """What the head reads, (batch, remaining, width), and the tokens it is of, with their labels; see `forward`. They are
+        the new ones, and fewer where some were pruned between layers."""
         sequence = self.sequence(tokens, cache, valid=valid, positions=positions)
-        return self._read(self.reading(sequence, cache, pattern=pattern, features=features))[0]
-
-    def _read(self, reading: Reading) -> tuple[Tensor, MultimodalSequence]:
-        """States (batch, new, width), and the tokens they are of, which may be fewer at the end."""
-        hidden = reading.sequence.embeds
+        reading = self.reading(sequence, cache, pattern=pattern, features=features)
+        hidden = sequence.embeds
         for index, layer in enumerate(self.layers):
             hidden = layer(hidden, reading)
             if str(index) in self.inserted:
@@ -155,6 +152,10 @@ class Decoder(nn.Module):
                 hidden, reading = changed if isinstance(changed, tuple) else (changed, reading)
         normed = through(self.norm, hidden, reading.sequence)
         return normed.to(self.dtype), reading.sequence  # a family may keep what lies between layers wider
+
+    def states(self, tokens: Tensor | MultimodalSequence, cache: KVCache | None = None, **options: Any) -> Tensor:
+        """The first of what `read` gives."""
+        return self.read(tokens, cache, **options)[0]
 
     def reading(
         self,

@@ -108,13 +108,6 @@ def test_a_batch_without_labels_weighs_nothing_and_has_a_gradient(decoder):
     assert not decoder.embed_tokens.weight.grad.any()
 
 
-def test_states_that_are_not_the_sequences_are_refused():
-    model = Told()
-    model.states = lambda sequence: sequence.embeds[:, 1:]
-    with pytest.raises(ValueError, match=r"states: \(2, 3, 12\), expected one for each label \(2, 4\)"):
-        NextToken()(model, ROWS)
-
-
 def test_losses_are_combined_by_their_means():
     number = torch.tensor
     text = Loss(number(6.0), number(3.0), {"text": (number(6.0), number(3.0))})

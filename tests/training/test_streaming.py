@@ -141,8 +141,8 @@ class Streamed:
     def __init__(self, decoder):
         self.dtype, self.logits, self._decoder, self._cache = decoder.dtype, decoder.logits, decoder, decoder.new_cache(64)
 
-    def states(self, sequence):
-        return self._decoder.states(sequence, self._cache)
+    def read(self, sequence):
+        return self._decoder.read(sequence, self._cache)
 
 
 @pytest.mark.parametrize("balance", [PLAIN, Balance((0.2, 3.0), gamma=2)])

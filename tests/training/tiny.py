@@ -47,8 +47,8 @@ class Told:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def states(self, sequence: MultimodalSequence) -> torch.Tensor:
-        return sequence.embeds
+    def read(self, sequence: MultimodalSequence) -> tuple[torch.Tensor, MultimodalSequence]:
+        return sequence.embeds, sequence
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         self.asked.append(len(states))

@@ -242,10 +242,7 @@ class VisionLanguageModel(nn.Module):
 
     def joined(self, segments: Sequence[TextSegment | MediaSegment], *, start: float = 0.0) -> MultimodalSequence:
         """One sequence of `segments`, with as many axes of positions as the family has, from position ``start``."""
-        made = from_segments(segments, self.decoder.embed, start=start, device=self.device)
-        if self.config.axes > 1 and made.position.ndim == 2:
-            made = replace(made, position=made.position[..., None].expand(-1, -1, self.config.axes))
-        return made
+        return self._on_axes(from_segments(segments, self.decoder.embed, start=start, device=self.device))
 
     def _times(self, prepared: Prepared) -> Tensor:
         """(tokens,) seconds of a video, each its frame's."""
@@ -274,10 +271,30 @@ class VisionLanguageModel(nn.Module):
     def forward(self, tokens: Tensor | MultimodalSequence, cache: KVCache | None = None, **options: Any) -> Tensor:
         """Logits as `Decoder.forward` gives them, of a `sequence`, or of ids (batch, new) that go on after what ``cache``
         holds."""
-        if not isinstance(tokens, MultimodalSequence):
-            said = {name: options.pop(name, None) for name in ("valid", "positions")}
-            tokens = self.decoder.sequence(tokens, cache, **said)
-            if self.config.axes > 1 and tokens.position.ndim == 2:  # text stands at the same place on every axis
-                position = tokens.position[..., None].expand(-1, -1, self.config.axes)
-                tokens = replace(tokens, position=position)
-        return self.decoder(tokens, cache, **options)
+        logits: Tensor = self.decoder(self._placed(tokens, cache, options), cache, **options)
+        return logits
+
+    def read(
+        self, tokens: Tensor | MultimodalSequence, cache: KVCache | None = None, **options: Any
+    ) -> tuple[Tensor, MultimodalSequence]:
+        """States and the tokens that remain, as `Decoder.read` gives them, for objectives to score."""
+        return self.decoder.read(self._placed(tokens, cache, options), cache, **options)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """See `Decoder.logits`."""
+        return self.decoder.logits(states)
+
+    def _placed(
+        self, tokens: Tensor | MultimodalSequence, cache: KVCache | None, options: dict[str, Any]
+    ) -> MultimodalSequence:
+        """A sequence with as many axes of positions as the family has; ``valid`` and ``positions`` of ids leave ``options``."""
+        if isinstance(tokens, MultimodalSequence):
+            return tokens
+        said = {name: options.pop(name, None) for name in ("valid", "positions")}
+        return self._on_axes(self.decoder.sequence(tokens, cache, **said))
+
+    def _on_axes(self, sequence: MultimodalSequence) -> MultimodalSequence:
+        """Text stands at the same place on every axis."""
+        if self.config.axes == 1 or sequence.position.ndim > 2:
+            return sequence
+        return replace(sequence, position=sequence.position[..., None].expand(-1, -1, self.config.axes))

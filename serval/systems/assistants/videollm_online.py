@@ -87,8 +87,8 @@ class VideoLLMOnline(nn.Module):
         tokens: Tensor = self.connector(seen)
         return tokens
 
-    def states(self, sequence: MultimodalSequence) -> Tensor:
-        return self.decoder.states(sequence)
+    def read(self, sequence: MultimodalSequence) -> tuple[Tensor, MultimodalSequence]:
+        return self.decoder.read(sequence)
 
     def logits(self, states: Tensor) -> Tensor:
         return self.decoder.logits(states)

@@ -50,15 +50,10 @@ def learned(model: Any, sequence: MultimodalSequence, pattern: AttentionPattern 
     """Read ``sequence`` and score its labels.
 
     Args:
-        model: has a decoder's ``states(sequence)`` and ``logits(states)``.
+        model: has a decoder's ``read(sequence)`` and ``logits(states)``. Labels of tokens that it prunes are not scored.
         pattern: of attention, where it is not the model's own.
-
-    Raises:
-        ValueError: the model's states are not those of the sequence's tokens.
     """
-    states = model.states(sequence) if pattern is None else model.states(sequence, pattern=pattern)
-    if states.shape[:2] != sequence.labels.shape:
-        raise ValueError(f"states: {tuple(states.shape)}, expected one for each label {tuple(sequence.labels.shape)}")
+    states, sequence = model.read(sequence) if pattern is None else model.read(sequence, pattern=pattern)
     wanted = (sequence.labels != IGNORED) & sequence.valid
     labels, media = sequence.labels[wanted], (sequence.modality != Modality.TEXT)[wanted]
     return Learned(cross_entropies(states[wanted], labels, model.logits, rows), labels, torch.nonzero(wanted)[:, 0], media)

@@ -16,6 +16,7 @@ from serval.language.vision_language.model import VisionLanguageModel
 from serval.language.vision_language.session import FrameSession
 from serval.media.frame import Frame
 from serval.refusal import Refusal
+from serval.training.objectives.next_token import NextToken
 
 from .conftest import asked, picture
 from .models import VISION
@@ -147,15 +148,16 @@ def test_it_chats(model, tmp_path):
     assert said == "".join(pieces) and seeing.model_id.startswith(tmp_path.name)
 
 
-def test_connectors_and_router_learn_and_towers_do_not(llava, towers):
+def test_connectors_and_router_learn_what_the_assistant_says_and_towers_do_not(llava, towers):
     model = compose(llava, towers, [MEAN, LOOKING], router("cls"))
-    model.vision.requires_grad_(True)
-    for tower in model.vision.towers:
-        tower.requires_grad_(False)
-    model.train()
-    model(model.sequence(*asked(picture(40, 70)))).square().mean().backward()
-    learned = {name.split(".")[1] for name, each in model.named_parameters() if each.grad is not None and name.startswith("v")}
-    assert learned == {"bridges", "mixer"} and not any(tower.training for tower in model.vision.towers)
+    model.vision.train()
+    (question,), shown = asked(picture(40, 70))
+    said = [question, Message.of("assistant", "A cat on a mat.")]
+    objective = NextToken(sequence=lambda model, batch: model.sequence(*batch, reply=False, learn=True))
+    loss = objective(model, (said, shown))
+    loss.mean.backward()
+    assert loss.weight > 5 and not any(tower.training for tower in model.vision.towers)
+    assert all(each.grad.abs().sum() > 0 for each in (*model.vision.bridges.parameters(), *model.vision.mixer.parameters()))
 
 
 def test_what_was_not_planned_is_a_mistake(llava, towers):
