@@ -10,7 +10,7 @@ from serval.media.open_video import open_video
 
 folder, video, question = sys.argv[1:4]
 model = VisionLanguageModel.from_pretrained(Path(folder))
-session = FrameSession(model, capacity=6000, eviction=Recent(4000, sinks=32))  # memory ends here, however long the video
+session = FrameSession(model, 6000, eviction=Recent(4000, sinks=32))  # memory ends here, however long the video
 with open_video(video) as opened:
     for frame in opened.frames():
         if frame.time >= session.frames:  # one a second

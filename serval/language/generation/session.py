@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from serval.conversation.sequence import MultimodalSequence
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
+    from serval.language.cache import KVCache
     from serval.language.decoder import Decoder
 
 PIECE = 256  # tokens of a prompt that are read at once; whoever cancels waits for as many, half a second on one core
@@ -50,28 +51,50 @@ class BatchSession(Protocol):
         ...
 
 
-class DecoderSession:
-    """A conversation with a `Decoder`, of at most ``capacity`` tokens."""
+class Model(Protocol):
+    """A `Decoder`, or whatever reads and remembers as one does: a `VisionLanguageModel`."""
 
-    def __init__(self, decoder: Decoder, capacity: int) -> None:
-        self._decoder, self._cache = decoder, decoder.new_cache(capacity)
+    @property
+    def device(self) -> torch.device: ...
+
+    def new_cache(self, capacity: int, batch: int = 1) -> KVCache: ...
+
+    def __call__(
+        self, tokens: Tensor | MultimodalSequence, cache: KVCache, /, *, features: Mapping[str, Tensor] | None, last: bool
+    ) -> Tensor: ...
+
+
+class DecoderSession:
+    """A conversation with a `Decoder`, or a model that has one.
+
+    Attributes:
+        cache: what it has read.
+    """
+
+    def __init__(self, decoder: Model, memory: int | KVCache, *, features: Mapping[str, Tensor] | None = None) -> None:
+        """
+        Args:
+            memory: how many tokens the conversation may have; or a cache of one row, to go on from what it holds.
+            features: (1, keys, any) by name, or whatever told layers ask for: given with every reading, as in
+                `Decoder.forward`. What was read under other features keeps what it had.
+        """
+        self._decoder, self._features = decoder, features
+        self.cache = decoder.new_cache(memory) if isinstance(memory, int) else memory
 
     @property
     def room(self) -> int:
-        return self._cache.capacity - self._cache.length
+        return self.cache.room
 
     def fork(self, length: int, capacity: int) -> DecoderSession:
         """Another conversation, of at most ``capacity`` tokens, that has read the first ``length`` tokens of this one."""
-        other = DecoderSession(self._decoder, capacity)
         with torch.inference_mode():
-            other._cache = self._cache.fork(length, capacity)
-        return other
+            return DecoderSession(self._decoder, self.cache.fork(length, capacity), features=self._features)
 
     def read(self, ids: Sequence[int] | MultimodalSequence) -> Tensor:
         """Also what is not only text, before a prompt: a sequence of one row."""
         tokens = ids if isinstance(ids, MultimodalSequence) else torch.tensor([ids], device=self._decoder.device)
         with torch.inference_mode():
-            return self._decoder(tokens, self._cache, last=True)[0, 0]
+            return self._decoder(tokens, self.cache, features=self._features, last=True)[0, 0]
 
 
 class DecoderBatch:

@@ -107,8 +107,7 @@ class PictureChat:
         from serval.language.generation.generate import say
         from serval.language.generation.request import Request
         from serval.language.generation.sampling import Sampling
-        from serval.language.generation.session import PIECE
-        from serval.language.vision_language.session import ModelSession
+        from serval.language.generation.session import PIECE, DecoderSession
 
         model, speech = self._model, self.speech
         with torch.inference_mode():
@@ -129,5 +128,5 @@ class PictureChat:
         request = Request(
             [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), constraint, logprobs, before=before
         )  # the last token alone is read by the loop
-        session = ModelSession(model, cache)
+        session = DecoderSession(model, cache)
         return say(session, request, speech.tokenizer, cancelled=cancelled, on_text=on_text, on_step=on_step)

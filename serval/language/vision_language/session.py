@@ -1,8 +1,8 @@
-"""Conversations that go on: token by token after a prompt, or frame by frame as a video comes."""
+"""A conversation that goes on frame by frame as a video comes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,7 @@ from serval.language.cache import KVCache
 from serval.language.generation.generate import say
 from serval.language.generation.request import Request
 from serval.language.generation.sampling import Sampling
+from serval.language.generation.session import DecoderSession
 from serval.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -26,57 +27,57 @@ if TYPE_CHECKING:
 SOURCES = 1 << 20  # frames after which their numbers begin anew
 
 
-class ModelSession:
-    """A conversation that goes on after what the cache holds."""
-
-    def __init__(self, model: VisionLanguageModel, cache: KVCache) -> None:
-        self._model, self._cache = model, cache
-
-    @property
-    def room(self) -> int:
-        return self._cache.room
-
-    def read(self, ids: Sequence[int]) -> Tensor:
-        with torch.inference_mode():
-            logits: Tensor = self._model(torch.tensor([ids], device=self._model.device), self._cache, last=True)
-            return logits[0, 0]
-
-
 class FrameSession:
     """One message of a person that never ends: frames, one after another, of which none is read twice.
 
     A question is asked aside, in a copy of the memory; the stream goes on as if nobody had asked.
 
     Attributes:
+        cache: what has been read; `save_cache` keeps it, and a session goes on from it.
         frames: how many have been seen.
     """
 
-    def __init__(self, model: VisionLanguageModel, capacity: int, **options: Any) -> None:
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        memory: int | KVCache,
+        *,
+        features: Mapping[str, Tensor] | None = None,
+        condition: Tensor | None = None,
+        **options: Any,
+    ) -> None:
         """
         Args:
-            capacity: entries that are held at the most; with an ``eviction`` among the cache's ``options`` the stream may be
-                of any length.
+            memory: entries that are held at the most; with an ``eviction`` among the cache's ``options`` the stream may be of
+                any length. Or the cache of an earlier session, to go on where that one was.
+            features: what told layers and cross-attention read, with every reading (`Decoder.forward`).
+            condition: (1, any), the instruction that guides a bank's router for all frames.
 
         Raises:
             Refusal: the model has no tokenizer and chat template.
+            ValueError: options beside a cache, which has its own.
         """
         if model.speech is None:
             raise Refusal("the model", "it has no tokenizer and chat template", "take a folder that has them")
-        self._model, self._speech, self._cache = model, model.speech, model.new_cache(capacity, **options)
-        self.frames = 0
+        if options and not isinstance(memory, int):
+            raise ValueError(f"{', '.join(options)}: expected no options beside a cache, which has its own")
+        self._model, self._speech, self._features, self._condition = model, model.speech, features, condition
+        self.cache = model.new_cache(memory, **options) if isinstance(memory, int) else memory
+        self.frames = _frames(self.cache)
         before, between, _ = self._around("?")
         self._between = self._text(between)
-        self._read(self._cache, self._text(before, begin=True))
+        if not self.cache.length:
+            self._read(self.cache, self._text(before, begin=True))
 
     @property
     def length(self) -> int:
         """Tokens read so far."""
-        return self._cache.length
+        return self.cache.length
 
     @property
     def held(self) -> int:
         """Entries of the fullest layer."""
-        return max(self._cache.held(layer) for layer in range(len(self._cache.shapes)))
+        return max(self.cache.held(layer) for layer in range(len(self.cache.shapes)))
 
     def see(self, frame: Frame) -> None:
         """Read a frame.
@@ -87,7 +88,7 @@ class FrameSession:
         model = self._model
         prepared = model.prepare(frame.rgb, alone=False)
         with torch.inference_mode():
-            parts = iter(torch.split(model.look(prepared), prepared.plan.counts))
+            parts = iter(torch.split(model.look(prepared, self._condition), prepared.plan.counts))
         segments: list[TextSegment | MediaSegment] = [*self._between] if self.frames else []
         for each in prepared.plan.layout:
             if isinstance(each, str):
@@ -95,7 +96,7 @@ class FrameSession:
             else:
                 number, places = self.frames % SOURCES, model.positions(prepared)
                 segments.append(MediaSegment(next(parts), Modality.VIDEO, number, frame.time, positions=places))
-        self._read(self._cache, segments)
+        self._read(self.cache, segments)
         self.frames += 1
 
     def ask(
@@ -113,17 +114,20 @@ class FrameSession:
         """
         fork, last = self._asked(question)
         request = Request([last], max_tokens, self._speech.stops, (), sampling or Sampling())
-        return say(ModelSession(self._model, fork), request, self._speech.tokenizer, cancelled=cancelled, on_text=on_text)
+        return say(self._on(fork), request, self._speech.tokenizer, cancelled=cancelled, on_text=on_text)
 
     def logits(self, question: str) -> Tensor:
         """(vocabulary,) of the first token of the reply to ``question``, for those who decide by a probability."""
         fork, last = self._asked(question)
-        return ModelSession(self._model, fork).read([last])
+        return self._on(fork).read([last])
+
+    def _on(self, cache: KVCache) -> DecoderSession:
+        return DecoderSession(self._model, cache, features=self._features)
 
     def _asked(self, question: str) -> tuple[KVCache, int]:
         """A copy of the memory that has read the question but for its last token, and that token."""
         *asked, last = self._text(self._around(question)[2])
-        fork = self._cache.fork(capacity=self._cache.capacity)
+        fork = self.cache.fork(capacity=self.cache.capacity)
         self._read(fork, [*asked, TextSegment(last.ids[:-1])])
         return fork, last.ids[-1]
 
@@ -143,4 +147,13 @@ class FrameSession:
         segments = [each for each in segments if isinstance(each, MediaSegment) or each.ids]
         if segments:
             with torch.inference_mode():
-                self._model(self._model.joined(segments, start=float(cache.next_position[0])), cache, last=True)
+                sequence = self._model.joined(segments, start=float(cache.next_position[0]))
+            self._on(cache).read(sequence)
+
+
+def _frames(cache: KVCache) -> int:
+    """How many frames a session has read into it: one more than the newest's number."""
+    entries = next(filter(None, map(cache.entries, range(len(cache.shapes)))), None)
+    if entries is None or not bool((shown := entries.valid & (entries.modality == Modality.VIDEO)).any()):
+        return 0
+    return int(entries.source.flatten()[entries.number.masked_fill(~shown, -1).argmax()]) + 1

@@ -1,5 +1,6 @@
 """Tokens come as asked: the likeliest or drawn by seed, up to a stop, a number, or a word from outside."""
 
+import copy
 import math
 import re
 
@@ -128,3 +129,28 @@ def test_text_comes_in_whole_characters_and_is_cut_at_stop_texts(words):
 def test_what_was_held_back_is_told_at_the_end_but_never_half_a_character(words):
     *steps, end = stream(Scripted(*spoken(words, "an EN€")), Request([0], 6, stop_texts=["END"]), tokenizer=words)
     assert "".join(step.text for step in steps) == "an " and end == End(0, "length", "EN")
+
+
+def test_a_session_goes_on_from_a_cache_and_is_told_features_with_every_reading(tiny):
+    ids, cache = [3, 1, 4, 1, 5, 9, 2, 6], tiny.decoder.new_cache(20)
+    with torch.inference_mode():
+        tiny.decoder(torch.tensor([ids[:5]]), cache)
+    session, whole = DecoderSession(tiny.decoder, cache), DecoderSession(tiny.decoder, 20)
+    assert (session.room, whole.room) == (15, 20)
+    torch.testing.assert_close(session.read(ids[5:]), whole.read(ids))
+    told = []
+    decoder = copy.deepcopy(tiny.decoder)
+
+    class Listening(torch.nn.Module):
+        def forward(self, hidden, reading):
+            told.append(reading.features)
+            return hidden + reading.features["task"]
+
+    decoder.after(1, Listening())
+    features = {"task": torch.tensor(0.5)}
+    session = DecoderSession(decoder, 20, features=features)
+    session.read(ids)
+    forked = session.fork(4, 20)
+    assert not torch.allclose(forked.read(ids[4:]), whole.read([7]))
+    torch.testing.assert_close(forked.read([7]), session.read([7]))
+    assert told == [features] * 4
