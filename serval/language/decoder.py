@@ -165,16 +165,31 @@ class Decoder(nn.Module):
         pattern: AttentionPattern = CAUSAL,
         features: Mapping[str, Tensor] | None = None,
     ) -> Reading:
-        """One pass about to be made. Raises `Refusal` where the pattern lets what was read see what is to be read."""
-        before = None if cache is None else next(filter(None, map(cache.entries, range(len(self.layers)))), None)
-        if before is not None and not pattern.streamable:
-            assert cache is not None
-            coming = Reading(sequence, numbered(sequence.valid, cache.counts)).entries
-            if bool((pattern.allowed(before, coming) & before.valid[..., None]).any()):
-                why = f"the pattern “{pattern.name}” lets tokens that were read see some of these"
-                raise Refusal("the sequence", why, "read in one go what sees each other")
+        """One pass about to be made, of which nothing is remembered yet.
+
+        Raises:
+            Refusal: the pattern lets what was read see what is to be read, or a token see later ones where a layer keeps a
+                recurrent state; or the cache has no room.
+        """
+        if not pattern.streamable:
+            self._check_ahead(sequence, cache, pattern)
         number = numbered(sequence.valid) if cache is None else cache.begin(sequence.position, sequence.valid)
         return Reading(sequence, number, cache, pattern, features or {})
+
+    def _check_ahead(self, sequence: MultimodalSequence, cache: KVCache | None, pattern: AttentionPattern) -> None:
+        """A pattern that is not streamable may let tokens see what no order of reading gives them."""
+        before = None if cache is None else next(filter(None, map(cache.entries, range(len(self.layers)))), None)
+        recurrent = any(isinstance(each, Mamba2Layer) for each in self.modules())
+        if before is None and not recurrent:
+            return
+        coming = Reading(sequence, numbered(sequence.valid, 0 if cache is None else cache.counts)).entries
+        if before is not None and bool((pattern.allowed(before, coming) & before.valid[..., None]).any()):
+            why = f"the pattern “{pattern.name}” lets tokens that were read see some of these"
+            raise Refusal("the sequence", why, "read in one go what sees each other")
+        later = coming.number[:, :, None] > coming.number[..., None]
+        if recurrent and bool((pattern.allowed(coming, coming) & later & coming.valid[..., None]).any()):
+            why = f"the pattern “{pattern.name}” lets tokens see later ones, and layers with a recurrent state see none"
+            raise Refusal("the sequence", why, "take a causal pattern, or a model of attention alone")
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, vocabulary) from `states` (…, width), of all positions or of those that are wanted."""

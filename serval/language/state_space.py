@@ -241,7 +241,8 @@ class BiMamba2(nn.Module):
 class Mamba2Layer(nn.Module):
     """One layer of a decoder: norm and mixer, added to what came in. The cache keeps its state.
 
-    It reads tokens in the order in which they come, whatever their positions and whatever pattern attention follows.
+    It reads tokens in the order in which they come, whatever their positions. A decoder that has one refuses patterns that
+    let a token see later ones; what else a pattern hides from attention, the state has read.
     """
 
     def __init__(self, width: int, config: Mamba2Config, norm: NormConfig, index: int) -> None:

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import DynamicCache, Mamba2ForCausalLM
 from transformers import Mamba2Config as ReferenceConfig
 
-from serval.conversation.sequence import IGNORED, MultimodalSequence
+from serval.conversation.sequence import IGNORED, Modality, MultimodalSequence
+from serval.language.attention_pattern import FULL, blocks, mutual, prefix
 from serval.language.cache import KVCache
 from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig, NormConfig
 from serval.language.decoder import Decoder
@@ -395,10 +396,10 @@ def pair(request, tmp_path_factory):
     return model, folder, load_decoder(folder)
 
 
-def hybrid() -> Decoder:
-    """Attention and Mamba-2 by turns."""
+def hybrid(recurrent: bool = True) -> Decoder:
+    """Attention and Mamba-2 by turns, or attention alone."""
     attention = AttentionConfig(4, 2, 6, 6**-0.5, Rotary(6, 1e4))
-    layers = (CONFIG, LayerConfig(attention, FeedForwardConfig(32))) * 2
+    layers = (*[CONFIG] * recurrent, LayerConfig(attention, FeedForwardConfig(32))) * 2
     config = DecoderConfig(
         "hybrid", vocab_size=61, width=WIDTH, layers=layers, norm=NormConfig(1e-5), max_position=99, tied=True
     )
@@ -488,6 +489,26 @@ def test_rows_of_other_lengths_go_on_as_if_alone_and_so_does_a_fork():
     torch.testing.assert_close(further[1], decoder(ids[:1])[0, 8:], atol=5e-5, rtol=1e-5)
     torch.testing.assert_close(further[2], further[0], **CLOSE)
     torch.testing.assert_close(decoder(ids[:, 8:], fork), further[[1, 0]], **CLOSE)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pattern", [FULL, blocks(Modality.IMAGE), prefix(6), mutual(Modality.IMAGE)])
+def test_a_pattern_that_looks_ahead_is_refused_before_anything_is_read(pattern):
+    decoder, attention = hybrid(), hybrid(recurrent=False)
+    sequence = replace(
+        decoder.sequence(random_ids(1, 9)),
+        modality=torch.tensor([[0, 0, 1, 1, 1, 0, 0, 0, 0]]),
+        source=torch.tensor([[-1, -1, 0, 0, 0, 0, 0, -1, -1]]),
+    )
+    cache = decoder.new_cache(9)
+    for remembered in (None, cache):
+        with pytest.raises(Refusal, match=f"“{pattern.name}” lets tokens see later ones, and layers with a recurrent state"):
+            decoder(sequence, remembered, pattern=pattern)
+    assert cache.length == 0 and cache.state(0) is None
+    assert not torch.equal(attention(sequence, pattern=pattern), attention(sequence))  # where all is attention, it is not
+    tail = sequence.slice(7)  # nothing here sees what is later
+    if pattern.name != "full" and "prefix" not in pattern.name:
+        assert torch.equal(decoder(tail, pattern=pattern), decoder(tail))
 
 
 @torch.inference_mode()
