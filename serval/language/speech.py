@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from serval.conversation.build import stops
 from serval.conversation.segments import TextSegment
 from serval.conversation.template import ChatTemplate
 from serval.conversation.tokenizer import Tokenizer
-from serval.language.fields import Fields
 
 
 @dataclass(frozen=True)
 class Speech:
     """Attributes:
     begin: ids that stand before a conversation, unless its template writes them.
-    stops: ids that end the assistant's turn.
     """
 
     tokenizer: Tokenizer
     template: ChatTemplate
     begin: tuple[int, ...] = ()
-    stops: frozenset[int] = frozenset()
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Ids that end the assistant's turn (`serval.conversation.build.stops`). Raises `Refusal` as the template does."""
+        return stops(self.template, self.tokenizer)
 
     @classmethod
-    def from_folder(cls, folder: Path, stops: Sequence[int] = ()) -> Speech | None:
+    def from_folder(cls, folder: Path, ends: Sequence[int] = ()) -> Speech | None:
         """Of a model's folder; None where it has no tokenizer.
 
         Args:
-            stops: more ids that end a turn, as ``config.json`` says.
+            ends: more ids that end a reply, as a part of ``config.json`` says.
 
         Raises:
             Refusal: there is a tokenizer and no template, or a file is damaged.
@@ -39,13 +43,8 @@ class Speech:
         if not (folder / "tokenizer.json").exists():
             return None
         tokenizer, template = Tokenizer(folder / "tokenizer.json"), ChatTemplate.from_folder(folder)
-        ends = set(stops)
-        if (folder / "generation_config.json").exists():
-            said = Fields.from_json(folder / "generation_config.json").content.get("eos_token_id")
-            ends |= {each for each in (said if isinstance(said, list) else [said]) if isinstance(each, int)}
-        if (named := tokenizer.special_tokens.get(str(template.variables.get("eos_token")))) is not None:
-            ends.add(named)
-        return cls(tokenizer, template, _begin(json.loads((folder / "tokenizer.json").read_bytes())), frozenset(ends))
+        begin = _begin(json.loads((folder / "tokenizer.json").read_bytes()))
+        return cls(tokenizer, replace(template, ends=template.ends | set(ends)), begin)
 
     def begun(self, segments: Sequence[TextSegment | int]) -> Iterator[TextSegment | int]:
         """The segments, with `begin` before them."""

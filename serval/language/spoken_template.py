@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serval.conversation.build import encode_pieces, stops
+from serval.conversation.build import encode_pieces
 from serval.conversation.messages import Message
 from serval.conversation.segments import TextSegment
 from serval.conversation.tokenizer import Tokenizer
@@ -36,7 +36,7 @@ class SpokenTemplate:
 
     def stops(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Ids with which the assistant ends its turn."""
-        return self.speech.stops | stops(self.speech.template, tokenizer)
+        return self.speech.stops
 
     def turn(self, tokenizer: Tokenizer) -> int | None:
         """What every message begins with is not known."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from serval.conversation.chat import ChatML
 from serval.conversation.messages import Message
@@ -98,7 +99,8 @@ def test_a_reply_is_what_an_expression_matches(model, vocabulary):
     assert model.reply(CAPITAL, constraint=cities) == "The capital of France: Paris!"  # one serves any number of replies
 
 
-def test_each_token_is_told_with_its_logprob_and_they_are_those_of_the_score(model):
+def test_each_token_is_told_with_its_logprob_and_they_are_those_of_one_pass(smollm2):
+    model = ChatModel(smollm2, Tokenizer(locate("smollm2", "tokenizer.json")), ChatML(), "float32")
     steps: list[Step] = []
     words = model.reply(CAPITAL, max_tokens=5, logprobs=3, on_step=steps.append)
     assert model.tokenizer.decode([each.token for each in steps]) == words and len(steps) == 5
@@ -107,8 +109,11 @@ def test_each_token_is_told_with_its_logprob_and_they_are_those_of_the_score(mod
     silent: list[Step] = []
     model.reply(CAPITAL, max_tokens=2, on_step=silent.append)
     assert [each.logprob for each in silent] == [None, None]
-    own = model.score(CAPITAL, model.reply(CAPITAL, logprobs=0, on_step=(whole := []).append))
-    assert own == pytest.approx(sum(each.logprob for each in whole) / (len(whole) + 1), abs=0.05)  # the end is scored as well
+    ids = model._template.encode(model.tokenizer, CAPITAL) + [each.token for each in steps]
+    with torch.inference_mode():
+        chances = smollm2(torch.tensor([ids]))[0, -6:-1].log_softmax(-1)
+    expected = chances.gather(1, torch.tensor(ids[-5:])[:, None])[:, 0]
+    assert [each.logprob for each in steps] == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 def test_it_tells_which_weights_speak(model):
