@@ -45,12 +45,15 @@ class ByteLevel:
         self._missing = {byte for char, byte in _BYTES.items() if find(char) is None}
 
     def bytes_of(self, token: str) -> bytes:
+        """See `Spelling`."""
         return bytes(_BYTES[char] for char in token) if all(char in _BYTES for char in token) else token.encode()
 
     def letters(self, token: str) -> list[int]:
+        """See `Spelling`."""
         return [found for char in token if (found := self._find(char)) is not None]
 
     def spells(self, char: str) -> bool:
+        """See `Spelling`."""
         return self._missing.isdisjoint(char.encode())
 
 
@@ -61,13 +64,16 @@ class Pieces:
         self._find, self.drops_space, self._unknown = find, drops_space, unknown
 
     def bytes_of(self, token: str) -> bytes:
+        """See `Spelling`."""
         byte = _BYTE.fullmatch(token)
         return bytes([int(byte[1], 16)]) if byte else token.replace(_SPACE, " ").encode()
 
     def letters(self, token: str) -> list[int]:
+        """See `Spelling`."""
         return [found for char in token for found in self._letter(char) if found is not None]
 
     def spells(self, char: str) -> bool:
+        """See `Spelling`."""
         return self._unknown or None not in self._letter(char.replace(" ", _SPACE))
 
     def _letter(self, char: str) -> list[int | None]:
@@ -84,14 +90,17 @@ class WordPiece:
         self._find, self._goes_on = find, goes_on
 
     def bytes_of(self, token: str) -> bytes:
+        """See `Spelling`."""
         inner = token.removeprefix(self._goes_on)
         return (inner if inner != token else f" {token}").encode()
 
     def letters(self, token: str) -> list[int]:
+        """See `Spelling`."""
         names = [self._goes_on * (place > 0) + char for place, char in enumerate(token)]
         return [found for name in names if (found := self._find(name)) is not None]
 
     def spells(self, char: str) -> bool:
+        """See `Spelling`."""
         return True
 
 

@@ -40,10 +40,12 @@ class Shelf:
         self.mark = re.compile(f"{OPEN}{self._nonce}:([0-9]+){CLOSE}")
 
     def put(self, kind: str, value: str | int, message: int = -1, part: int = -1) -> str:
+        """Keep something; the mark that stands for it."""
         self.items.append((kind, value, message, part))
         return f"{OPEN}{self._nonce}:{len(self.items) - 1}{CLOSE}"
 
     def written(self, text: str, message: int = -1, part: int = -1) -> Written:
+        """Keep a text that somebody wrote; what the template gets of it."""
         return Written(self.put("text", text, message, part), text, self, (message, part))
 
     def reveal(self, value: Any) -> Any:
@@ -151,6 +153,7 @@ class Generation(Extension):
     tags = {"generation"}  # noqa: RUF012 - jinja's way
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Marks around what stands in the block."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         begin, end = (nodes.Output([nodes.TemplateData(mark)], lineno=line) for mark in (LEARN, UNLEARN))
@@ -238,6 +241,7 @@ def pieces_of(shelf: Shelf, rendered: str, limit: int) -> list[list[Any]]:
 
 
 def render(environment: Sandbox, template: jinja2.Template, request: dict[str, Any]) -> list[list[Any]]:
+    """The pieces of a conversation, as `pieces_of` gives them. Raises `Refused`."""
     shelf = environment.shelf = Shelf()
     values = request["variables"] | {"messages": conversation(shelf, request["messages"], parts=request["parts"])}
     values |= {"tools": shelf.hide(request["tools"]) or None, "documents": None}  # templates ask whether they are none
@@ -277,6 +281,7 @@ def confine(memory: int) -> None:
 
 
 def main() -> None:
+    """Read a template, then conversations line by line, and answer each with one line."""
     start = json.loads(sys.stdin.readline())
     environment, template = Sandbox(), None
     confine(start["memory"])

@@ -42,6 +42,8 @@ class Made:
 
 @dataclass(frozen=True)
 class Shard:
+    """One file of a store: its name, its size, and which items are in it, in order."""
+
     file: str
     bytes: int
     keys: tuple[str, ...]

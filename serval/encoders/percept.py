@@ -20,6 +20,8 @@ class Detection:
 
 @dataclass(frozen=True)
 class Hand:
+    """A hand, and where its joints are if they were looked for."""
+
     box: Box  # the palm, grown to the hand
     score: float  # palm detector
     present: float = 0.0  # landmark model's own opinion that this is a hand
@@ -28,12 +30,16 @@ class Hand:
 
 @dataclass(frozen=True)
 class Face:
+    """A face."""
+
     box: Box
     score: float
 
 
 @dataclass(frozen=True)
 class TextLine:
+    """A line of written text."""
+
     text: str
     score: float
     box: Box

@@ -30,6 +30,7 @@ class TowerFiles:
         return f"{self.folder.name}/{file}"
 
     def config(self) -> Mapping[str, Any]:
+        """The content of ``config.json``."""
         if not (self.folder / "config.json").exists():
             raise Refusal(self.name("config.json"), "there is no such file", "give the folder of a model")
         return self._json("config.json")
@@ -60,6 +61,7 @@ class TowerFiles:
         return {name: name for name in self.checkpoint.names()}
 
     def numbers(self, names: Mapping[str, str]) -> int:
+        """How many numbers those tensors have."""
         return sum(prod(self.checkpoint.shape(name)) for name in names.values())
 
     def tensors(self, names: Mapping[str, str]) -> dict[str, Tensor]:

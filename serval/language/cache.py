@@ -18,7 +18,9 @@ _FIRST = 256  # entries of room to begin with; it doubles from there up to the c
 class RecurrentState(Protocol):
     """What a layer without keys remembers, of a size that does not grow."""
 
-    def select(self, rows: Tensor) -> RecurrentState: ...
+    def select(self, rows: Tensor) -> RecurrentState:
+        """The states of ``rows`` (any,) int64, in that order; one may be taken several times."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class LayerStore:
     entries: Entries | None = None
 
     def grow(self, room: int) -> None:
+        """Make room for ``room`` entries."""
         for name in ("keys", "values"):
             old = getattr(self, name)
             new = old.new_empty(*old.shape[:2], room, old.shape[3])
@@ -72,6 +75,7 @@ class LayerStore:
             setattr(self, name, new)
 
     def keep(self, kept: Kept) -> None:
+        """What an eviction has left, packed at the front."""
         assert self.entries is not None
         heads = self.keys.shape[1]
         index = kept.index.clamp_min(0).expand(-1, heads, -1)[..., None].expand(-1, -1, -1, self.keys.shape[3])

@@ -28,9 +28,13 @@ _APART = 32  # tokens between two places where a conversation can be taken up ag
 class WordTemplate(Protocol):
     """How conversations of words are written: `ChatML`, or a model's own (`SpokenTemplate`)."""
 
-    def encode(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]: ...
+    def encode(self, tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, to where the assistant's words begin. Raises `Refusal` for what it cannot write."""
+        ...
 
-    def stops(self, tokenizer: Tokenizer) -> frozenset[int]: ...
+    def stops(self, tokenizer: Tokenizer) -> frozenset[int]:
+        """Ids with which the assistant ends its turn."""
+        ...
 
     def turn(self, tokenizer: Tokenizer) -> int | None:
         """The id that every message begins with, if there is one."""

@@ -47,6 +47,8 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class FeedForwardConfig:
+    """A gated feed-forward part of ``width`` hidden numbers, its maps with a ``bias`` or without."""
+
     width: int
     activation: str = "silu"
     bias: bool = False

@@ -36,6 +36,7 @@ class Fields:
         return cls(content, path.name)
 
     def given(self, key: str) -> bool:
+        """It is there, and is not null."""
         return self.content.get(key) is not None
 
     def whole(self, key: str, default: int | None = None) -> int:
@@ -60,12 +61,14 @@ class Fields:
         return self.number(key, default) if self.given(key) or default is not None else None
 
     def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
         value = self.content.get(key, default)
         if not isinstance(value, bool | None):
             raise self.refusal(f"its {key} is not true or false")
         return bool(value)
 
     def word(self, key: str, default: str) -> str:
+        """A text."""
         value = self.content.get(key)
         value = default if value is None else value
         if not isinstance(value, str):
@@ -89,4 +92,5 @@ class Fields:
         return Fields(value or {}, self.name)
 
     def refusal(self, why: str, remedy: str = _REMEDY) -> Refusal:
+        """For what is wrong with this file."""
         return Refusal(self.name, why, remedy)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class ForkableSession(Protocol):
     """A `Session` from which others can go on."""
 
-    def read(self, ids: Sequence[int]) -> Tensor: ...
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """See `Session.read`."""
+        ...
 
     def fork(self, length: int, capacity: int) -> ForkableSession:
         """Another session, of at most ``capacity`` tokens, that has read the first ``length`` tokens of this one."""

@@ -39,6 +39,7 @@ def cache_folder() -> Path:
 
 
 def part_folder(part: Part) -> Path:
+    """Where a part lies, or would."""
     return cache_folder() / "weights" / part.folder
 
 
@@ -146,6 +147,7 @@ def _whole(path: Path, digest: str, state: State | None) -> bool:
 
 
 def state_of(path: Path) -> State:
+    """Size in bytes and time of the last change. Raises ``OSError`` where there is no such file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

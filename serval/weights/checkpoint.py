@@ -27,9 +27,13 @@ class Checkpoint(Protocol):
 
     name: str
 
-    def names(self) -> Iterable[str]: ...
+    def names(self) -> Iterable[str]:
+        """Of all tensors."""
+        ...
 
-    def shape(self, name: str) -> tuple[int, ...]: ...
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one of them."""
+        ...
 
     def tensor(self, name: str) -> Tensor:
         """Raises `Refusal` where it is damaged or not of floats."""
@@ -62,12 +66,15 @@ class SafetensorsCheckpoint:
                 raise self._refusal(file.name, "it is cut off or damaged") from None
 
     def names(self) -> Iterable[str]:
+        """Of all tensors."""
         return self._found
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Of one of them."""
         return self._found[name][1]
 
     def is_float(self, name: str) -> bool:
+        """Whether it is of 16, 32 or 64 bit floats."""
         return self._found[name][2] in _FLOATS
 
     def tensor(self, name: str, *, floats: bool = True) -> Tensor:

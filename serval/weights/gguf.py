@@ -43,9 +43,11 @@ class GGUFCheckpoint:
         self.config: dict[str, Any] = model.config | {"dtype": str(dtype).removeprefix("torch.")}
 
     def names(self) -> Iterable[str]:
+        """Of all tensors, as Hugging Face calls them."""
         return self._parts
 
     def shape(self, name: str) -> tuple[int, ...]:
+        """Of one of them."""
         return self._parts[name].shape
 
     def tensor(self, name: str) -> Tensor:

@@ -40,6 +40,7 @@ class Keys:
         return shortest(value)
 
     def refusal(self, why: str, remedy: str = "take another conversion of the model") -> Refusal:
+        """For what is wrong with this file."""
         return Refusal(self.source.name, why, remedy)
 
 

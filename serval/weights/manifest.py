@@ -22,6 +22,8 @@ class _Strict(BaseModel):
 
 
 class PartFile(_Strict):
+    """One file of a part: what it is called here and in its archive, and how it is known to be whole."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")  # in the cache
     member: str  # in the archive
     bytes: int = Field(gt=0)

@@ -34,7 +34,8 @@ class BatchSession(Protocol):
     """
 
     @property
-    def room(self) -> int | None: ...
+    def room(self) -> int | None:
+        """See above."""
 
     def read(self, ids: Tensor, valid: Tensor | None = None) -> Tensor:
         """Read more tokens; the logits (batch, vocabulary) of what follows each row's last valid one.
@@ -55,9 +56,11 @@ class Model(Protocol):
     """A `Decoder`, or whatever reads and remembers as one does: a `VisionLanguageModel`."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where its weights are."""
 
-    def new_cache(self, capacity: int, batch: int = 1) -> KVCache: ...
+    def new_cache(self, capacity: int, batch: int = 1) -> KVCache:
+        """See `Decoder.new_cache`."""
 
     def __call__(
         self, tokens: Tensor | MultimodalSequence, cache: KVCache, /, *, features: Mapping[str, Tensor] | None, last: bool
@@ -116,6 +119,7 @@ class DecoderBatch:
             return self._decoder(ids.to(device), self._cache, valid=valid, last=True)[:, 0]
 
     def select(self, rows: Tensor) -> None:
+        """See `BatchSession.select`."""
         with torch.inference_mode():
             self._cache.select(rows.to(self._decoder.device))
 

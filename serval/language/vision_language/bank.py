@@ -57,6 +57,7 @@ class Part:
         return PARTS[self.name](**self.options)
 
     def to_json(self) -> dict[str, Any]:
+        """What `from_fields` reads."""
         return {"part": self.name, **self.options}
 
     @classmethod
@@ -110,9 +111,11 @@ class Sight:
 
     @property
     def input(self) -> PictureInput:
+        """How its pictures are prepared. Raises `Refusal` for a way that is not known."""
         return PictureInput.from_json(self.prepared, "config.json")
 
     def to_json(self) -> dict[str, Any]:
+        """What `from_fields` reads."""
         made = {"tower": dict(self.tower), "prepared": dict(self.prepared), "pooler": self.pooler, "depth": self.depth}
         return made | {"look": self.look.to_json(), "connector": [each.to_json() for each in self.connector]}
 
@@ -161,6 +164,7 @@ class BankConfig:
         return EncoderBank(seen, [each.bridge() for each in self.sights], mixer)
 
     def pictures(self) -> BankPictures:
+        """How every tower's pictures are prepared."""
         return BankPictures(tuple(each.input for each in self.sights), self.tokens)
 
     def to_json(self) -> dict[str, Any]:
@@ -205,10 +209,12 @@ class BankPictures:
     tokens: int
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`; the same for any size."""
         count = frames or 1
         return Plan((count * self.tokens,), (count, 1, 1), video=frames > 0)
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> tuple[Tensor, ...]:
+        """(frames, 3, height, width) float32 for each tower."""
         return tuple(each(frames).values for each in self.inputs)
 
 

@@ -79,10 +79,12 @@ class Whole:
     tokens: int
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`."""
         _pictures_only(frames)
         return Plan((self.tokens,))
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
+        """(1, 3, side, side)."""
         return self.input(frames).values
 
 
@@ -104,6 +106,7 @@ class AnyResolution:
     most: int | None = None
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`."""
         if self.most is None:
             _pictures_only(frames)
         elif frames:
@@ -119,6 +122,7 @@ class AnyResolution:
         return Plan((self.side**2 + lines * (length + 1),), (1, rows, columns), kept, shrunk)
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
+        """(tiles, 3, tile, tile), the whole picture first; or (pictures or frames, 3, tile, tile)."""
         square, (height, width) = (self.tile, self.tile), frames[0].shape[:2]
         if plan.kept is None:
             color = [int(each * 255) for each in self.input.mean]
@@ -143,11 +147,13 @@ class Stretched:
     least: int = 1
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`."""
         _pictures_only(frames)
         tiles = plan_stretched(width, height, tile=self.tile, budget=self.budget, least=self.least)
         return Plan((self.tokens * tiles.count,), (1, tiles.rows, tiles.columns))
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
+        """(tiles, 3, tile, tile), the whole picture last."""
         _, rows, columns = plan.grid
         views = _cut(_resized(frames[0], (rows * self.tile, columns * self.tile), self.input), self.tile)
         whole = [_resized(frames[0], (self.tile, self.tile), self.input)] if len(views) > 1 else []
@@ -171,6 +177,7 @@ class Split:
     split: bool = True
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`."""
         _pictures_only(frames)
         rows, columns = (side // self.tile for side in self._sizes(height, width)[-1])
         layout: list[str | int] = []
@@ -181,6 +188,7 @@ class Split:
         return Plan((*layout, f"{_EDGE}{_ALL}", self.tokens, _EDGE), (1, rows, columns))
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
+        """(tiles, 3, tile, tile), the whole picture last."""
         picture = frames[0]
         for size in self._sizes(*picture.shape[:2]):
             picture = _resized(picture, size, self.input)
@@ -218,11 +226,13 @@ class Patches:
     frame: tuple[int, int]
 
     def plan(self, height: int, width: int, frames: int = 0, alone: bool = True) -> Plan:
+        """See `Pictures`."""
         size = _rounded(height, width, self.patch * self.merge, *(self.frame if frames else self.picture))
         (rows, columns), groups = (side // self.patch for side in size), math.ceil(frames / self.pair) or 1
         return Plan((groups * rows * columns // self.merge**2,), (groups, rows, columns), video=frames > 0)
 
     def pixels(self, frames: Sequence[Picture], plan: Plan) -> Tensor:
+        """(patches, channels · pair · patch²), those of a token together."""
         groups, rows, columns = plan.grid
         frames = [*frames, *[frames[-1]] * (groups * self.pair - len(frames))]
         size = (rows * self.patch, columns * self.patch)
