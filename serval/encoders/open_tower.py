@@ -52,7 +52,7 @@ def open_tower(
         Refusal: an architecture that is not known here, pickled weights, damaged files, or tensors that are not those that the
             configuration asks for; it says which.
     """
-    files = TowerFiles(_hub_folder(source, fetch) if isinstance(source, str) and source.startswith("hub:") else Path(source))
+    files = TowerFiles(hub_folder(source, fetch) if isinstance(source, str) and source.startswith("hub:") else Path(source))
     config, prefix = _configuration(files.config(), files.name("config.json"))
     prepared = files.prepared()
     names = files.names(prefix)
@@ -80,7 +80,12 @@ def new_tower(
     return _tower(model.to(device=device, dtype=dtype), None, "the configuration", frozen)
 
 
-def _hub_folder(name: str, fetch: bool) -> Path:
+def hub_folder(name: str, fetch: bool) -> Path:
+    """Where ``hub:OWNER/NAME@REVISION`` lies on this machine; with ``fetch`` it is brought here if it does not.
+
+    Raises:
+        Refusal: no such name, a revision that is not the 40 digits of a commit, not here, or not as it was installed.
+    """
     from serval.weights.cache import broken, locate
     from serval.weights.install import fetch as install
     from serval.weights.manifest import part_named

@@ -72,25 +72,6 @@ def empty_model(config: VisionLanguageConfig) -> VisionLanguageModel:
         raise Refusal("config.json", why, "fetch the weights again") from None
 
 
-def hub_folder(name: str, revision: str, fetch: bool) -> Path:
-    """Where a model of the hub lies on this machine; with ``fetch`` it is brought here if it does not.
-
-    Raises:
-        Refusal: no such name, a revision that is not the 40 digits of a commit, not here, or not as it was installed.
-    """
-    from serval.weights.cache import broken, locate
-    from serval.weights.install import fetch as install
-    from serval.weights.manifest import part_named
-
-    part = f"hub:{name}@{revision}"
-    if fetch:
-        install(part)
-    folder = locate(part)
-    if damaged := broken(part_named(part)):
-        raise Refusal(part, f"{damaged[0]} is not what was installed", f"run: serval weights fetch {part}")
-    return folder
-
-
 def _tied_as_written(config: VisionLanguageConfig, checkpoint: Checkpoint, family: Family) -> VisionLanguageConfig:
     """Some files say that the head is the table of embeddings and hold another, or say it of the text half alone: it is what
     the files hold, as in transformers."""

@@ -96,9 +96,10 @@ class VisionLanguageModel(nn.Module):
         Raises:
             Refusal: a file is missing or damaged, or its tensors are not those that ``config.json`` asks for; it says which.
         """
-        from serval.language.vision_language.load import hub_folder, load_vision_language_model
+        from serval.encoders.open_tower import hub_folder
+        from serval.language.vision_language.load import load_vision_language_model
 
-        folder = Path(source) if revision is None else hub_folder(str(source), revision, allow_download)
+        folder = Path(source) if revision is None else hub_folder(f"hub:{source}@{revision}", allow_download)
         model = load_vision_language_model(folder, dtype=dtype, device=device)
         model.origin = None if revision is None else str(source)
         return model
