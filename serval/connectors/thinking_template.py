@@ -24,8 +24,9 @@ def thinking_segments(
     *,
     source: int,
     time: float | None = None,
-    question: str | None = None,
+    question: str | Sequence[int] | None = None,
     cells: Grid = (3, 3),
+    closes: bool = True,
 ) -> Segments:
     r"""LION-FS's thinking template (Li et al. 2025, arXiv:2503.03663), which stands in place of a plain ``Assistant:``.
 
@@ -41,17 +42,20 @@ def thinking_segments(
         project: from the tower's width to the language model's.
         source: a number that no medium before it has; quarters and boxes go on from there.
         time: of the frame, in seconds.
+        question: words, or their ids.
+        closes: the stream's run of frames is open.
 
     Raises:
         ValueError: a map that does not divide into quarters.
     """
     frames = [frame, *project(quadrant_pool(features, cells))]
-    segments: Segments = [TextSegment([*layout.closing, *encode("Stream: ", "text")])]
+    segments: Segments = [TextSegment([*(layout.closing if closes else ()), *encode("Stream: ", "text")])]
     segments += layout.frames(frames, source=source, times=None if time is None else [time] * len(frames))
     segments.append(TextSegment(layout.closing))
     if boxes or question is not None:
         asked = "Please focus on " if question is None else question
-        segments.append(TextSegment([*layout.user, *encode(asked, "text")], time=time))
+        words = encode(asked, "text") if isinstance(asked, str) else asked
+        segments.append(TextSegment([*layout.user, *words], time=time))
         regions = project(box_pool(features, boxes))
         for number, region in enumerate(regions[:, None], source + len(frames)):
             segments.append(MediaSegment(region, Modality.REGION, number, time))

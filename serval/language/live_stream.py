@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,8 +14,29 @@ from serval.language.cache import KVCache
 from serval.language.streaming_decisions import DecidingStream, Decision
 from serval.refusal import Refusal
 
-Prepare = Callable[[int, Tensor], Segments]
-"""What is read before an answer about a frame, from the frame's number and its tokens (tokens, width)."""
+
+@dataclass(frozen=True, eq=False)
+class Wake:
+    """What is to be answered about: the newest frame.
+
+    Attributes:
+        number: of the frame, from 0.
+        tokens: (tokens, width), as it was read.
+        time: of the frame, in seconds.
+        open: no words stand behind it, so its run of frames is to be closed.
+        question: ids of what somebody asks; None where the model speaks of itself.
+    """
+
+    number: int
+    tokens: Tensor
+    time: float | None = None
+    open: bool = True
+    question: tuple[int, ...] | None = None
+
+
+Prepare = Callable[[Wake], Segments]
+"""What is read before an answer, from the end of the stream to the beginning of the assistant's words. Its media are numbered
+from 0."""
 
 
 class LiveStream:
@@ -29,30 +51,43 @@ class LiveStream:
         seen: frames so far.
     """
 
-    def __init__(self, stream: DecidingStream, capacity: int, *, limit: int = 100, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, stream: DecidingStream, cache: int | KVCache, *, limit: int = 100, prepare: Prepare | None = None
+    ) -> None:
+        """``cache``: an empty one, or the tokens that a new one holds."""
         if stream.layout.end is None:
             raise ValueError("To speak freely, a layout needs the token that ends what is said.")
-        self.stream, self.cache, self.seen = stream, stream.decoder.new_cache(capacity), 0
+        self.stream, self.seen = stream, 0
+        self.cache = stream.decoder.new_cache(cache) if isinstance(cache, int) else cache
         self._limit, self._prepare, self._begins = limit, prepare, True
-        self._frame: Tensor | None = None
+        self._wake: Wake | None = None
 
-    @torch.inference_mode()
     def frame(self, tokens: Tensor, time: float | None = None) -> tuple[Decision, list[int]]:
         """See a frame (tokens, width) at ``time`` seconds: what was decided, and the ids that it says, without the end.
 
         Raises:
             Refusal: the cache is full.
         """
-        decision = self.stream.step(self.cache, tokens[None], begins=self._begins, time=time)
-        self._begins, self._frame = False, tokens
-        self.seen += 1
+        decision = self.see(tokens, time)
         return decision, self.say() if bool(decision.speak) else []
 
     @torch.inference_mode()
+    def see(self, tokens: Tensor, time: float | None = None) -> Decision:
+        """See a frame and decide, but say nothing. Raises as `frame`."""
+        decision = self.stream.step(self.cache, tokens[None], begins=self._begins, time=time)
+        self._begins, self._wake = False, Wake(self.seen, tokens, time)
+        self.seen += 1
+        return decision
+
     def ask(self, ids: Sequence[int], time: float | None = None) -> list[int]:
         """Somebody asks: the ids of the answer."""
+        if self._prepare is None:
+            self.told("user", ids, time)
+            return self.say()
+        said = self.think(ids)
         self.told("user", ids, time)
-        return self.say()
+        self.told("assistant", [*said, int(self.stream.layout.end or 0)])
+        return said
 
     @torch.inference_mode()
     def told(self, role: str, ids: Sequence[int], time: float | None = None) -> None:
@@ -61,17 +96,31 @@ class LiveStream:
         self._read([*self._close(), *(layout.user if role == "user" else layout.assistant), *ids], time)
 
     @torch.inference_mode()
+    def think(self, question: Sequence[int] | None = None) -> list[int]:
+        """What it would say now, or answer: ids, without the end. The stream does not change."""
+        layout = self.stream.layout
+        asked = None if question is None else tuple(question)
+        if self._prepare is not None and self._wake is not None:
+            segments = self._prepare(replace(self._wake, open=not self._begins, question=asked))
+        else:
+            closing = () if self._begins else layout.closing
+            turn = () if asked is None else (*layout.user, *asked)
+            segments = [TextSegment([*closing, *turn, *layout.assistant])]
+        logits, fork = self.stream.aside(self.cache, segments, reply=self._limit)
+        return self._greedy(logits[0], fork)
+
+    @torch.inference_mode()
     def say(self) -> list[int]:
         """Speak now: ids, without the end."""
         layout = self.stream.layout
-        if self._prepare is not None and self._frame is not None:
-            logits, fork = self.stream.aside(self.cache, self._prepare(self.seen, self._frame), reply=self._limit)
-            said = self._greedy(logits[0], fork)
-            self._read([*self._close(), *layout.assistant, *said, int(layout.end or 0)])
+        end = int(layout.end or 0)
+        if self._prepare is not None:
+            said = self.think()
+            self.told("assistant", [*said, end])
             return said
         logits = self._read([*self._close(), *layout.assistant])
         said = self._greedy(logits, self.cache)
-        self._read([int(layout.end or 0)])
+        self._read([end])
         return said
 
     def _close(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -82,10 +82,12 @@ class DecidingStream:
     def aside(self, cache: KVCache, segments: Segments, *, reply: int = 0) -> tuple[Tensor, KVCache]:
         """Logits (1, vocabulary) behind ``segments``, read in a fork with room for a ``reply`` of as many tokens; and the fork.
 
-        The stream's own cache does not change, and so no decision does: LION-FS's slow path, which only answers.
+        The stream's own cache does not change, and so no decision does: LION-FS's slow path, which only answers. Media are
+        numbered from 0 in ``segments``; here they come behind all that the stream has.
         """
         start = float(cache.next_position)
         sequence = from_segments(segments, self.decoder.embed, start=start, device=self.decoder.device)
+        sequence = replace(sequence, source=sequence.source + cache.length * (sequence.source >= 0))
         fork = cache.fork(capacity=cache.length + sequence.length + reply)
         return self.decoder(sequence, fork, last=True)[:, 0], fork
 

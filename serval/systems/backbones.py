@@ -86,6 +86,24 @@ SHAPES: Final[Mapping[str, dict[str, Any]]] = {
         "image_size": 518,
         "patch_size": 14,
     },
+    "eva-g-224": {
+        "model_type": "blip_2_vision_model",
+        "hidden_size": 1408,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 39,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 14,
+    },
+    "vit-base-224": {
+        "model_type": "vit",
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "image_size": 224,
+        "patch_size": 16,
+    },
 }
 """Shapes of published backbones: what a dry run counts, and what a folder of that name's weights must have."""
 

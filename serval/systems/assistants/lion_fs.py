@@ -1,0 +1,299 @@
+"""LION-FS: Fast & Slow Video-Language Thinker as Online Video Assistant (Li et al., CVPR 2025, arXiv:2503.03663).
+
+New in it: most frames only ask whether to speak, so they get few tokens, and of those half skip every second layer; only a
+frame that is spoken about is looked at closely, before the words and beside the stream.
+
+    fast, every frame
+      general ── SigLIP ── mean + 3·3 ── connector ──┐
+                                                      ├─ router: A·general + (1-A)·ego ─ 10 tokens ─┐
+      ego clip ─ EgoVLP ── CLS + 3·3 ── connector ───┘  A from general's first token, one a place   │
+                                                                                                    ▼
+      [f,f,f …   layers 0, 2, 4 …: words, and the 5 of 10 tokens a linear router likes;  1, 3, 5 …: all     ── "," or "]"
+                                                                                                    │ "]"
+    slow, in a copy of the cache                                                                    ▼
+      Stream: [f,quarter,quarter,quarter,quarter]   User: Please focus on <hand><hand><what it holds>.   Assistant: …
+
+The stream goes on as if the short way had been taken, so no decision depends on the slow path.
+
+Where this departs from the paper or its code, and why:
+
+- Tokens are dropped by a budget for each frame. The released code takes the best of the whole sequence, so the future decides
+  what is dropped, and a stream that is read frame by frame is another than the one that was trained on.
+- Kept tokens keep their positions; the code counts them anew, which goes wrong with a cache.
+- What a layer adds to a token is not scaled (`TokenSkipping`); the code halves the feed-forward of words, too.
+- One router for each layer that skips. The code has one for all, of which LoRA's saving trains a single copy.
+- No auxiliary loss: the code computes one, and then throws it away.
+- EgoVLPv2 attends over the four pictures of a clip, which ready features may come from (`Eyes.tower`, a width), as they do in
+  the code. A tower of ours looks at each picture, and the mean is taken.
+- A clip ends with its frame; the paper's surround it, so it looks ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import attrgetter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from serval.adapters.peft_format import add_adapters
+from serval.connectors.frame_tokens import Summary, frame_tokens
+from serval.connectors.grid_reducer import Grid
+from serval.connectors.projector import Projector
+from serval.connectors.soft_router import SoftRouter
+from serval.connectors.stream_layout import Encode, Segments, StreamLayout
+from serval.connectors.thinking_template import thinking_segments
+from serval.conversation.sequence import MultimodalSequence
+from serval.encoders.encoder_bank import Bridge, EncoderBank
+from serval.encoders.features import Features, Tower
+from serval.encoders.given_tower import GivenTower
+from serval.language.decoder import Decoder
+from serval.language.live_stream import Prepare, Wake
+from serval.language.streaming_decisions import DecidingStream
+from serval.language.token_skipping import TokenSkipping
+from serval.media.box import Box
+from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.system import System, SystemConfig
+from serval.training.batches import Batches, shuffled
+from serval.training.objectives.streaming import Streaming
+from serval.training.recipe import Recipe
+from serval.training.stage import Rate, Stage
+from serval.training.stream_sample import as_streams
+
+Mixing = Literal["router", "static", "add", "concat"]
+"""How the towers' tokens become one set: by the frame's own weights, by weights that are the same for all frames, by adding
+them, or one behind the other, which makes twice as many."""
+
+
+class Eyes(SystemConfig):
+    """
+    Attributes:
+        tower: a backbone, or the width of features that are made elsewhere.
+        summary: the token of the whole frame.
+        clip: pictures that stand for one frame, the frame the last of them.
+    """
+
+    tower: Backbone | int
+    summary: Summary = "mean"
+    clip: int = 1
+
+
+class Config(SystemConfig):
+    """
+    Attributes:
+        eyes: the general ones, whose first token guides the router, then the egocentric ones.
+        cells: of the grid of a frame.
+        share: of a frame's tokens, how many skip the layers 0, 2, 4 …
+        rank: of the LoRA on every linear map of the decoder and its head; twice that is its alpha. 0 for none.
+        threshold: how sure silence has to be.
+    """
+
+    language: Backbone
+    layout: StreamLayout
+    eyes: tuple[Eyes, ...]
+    cells: Grid = (3, 3)
+    mixing: Mixing = "router"
+    share: float = 0.5
+    rank: int = 128
+    dropout: float = 0.05
+    threshold: float = 0.725
+
+
+class LionFS(nn.Module):
+    """Towers, what makes ten tokens of a frame, and a decoder whose even layers read half of them."""
+
+    def __init__(self, config: Config, decoder: Decoder, towers: Sequence[Tower[Any]]) -> None:
+        super().__init__()
+        width, places = decoder.config.width, 1 + config.cells[0] * config.cells[1]
+        self.config, self.layout, self.decoder = config, config.layout, decoder
+        bridges = [
+            Bridge(_tokens(eyes, config.cells), Projector(tower.width, width))
+            for eyes, tower in zip(config.eyes, towers, strict=True)
+        ]
+        guided = partial(SoftRouter, width, sources=len(bridges), positions=places)
+        self.bank = EncoderBank(
+            towers,
+            bridges,
+            guided(guidance="cls")
+            if config.mixing == "router"
+            else guided(guidance="learned")
+            if config.mixing == "static"
+            else "add"
+            if config.mixing == "add"
+            else "behind",
+        )
+        for number in range(0, len(decoder.layers), 2):
+            decoder.layers[number] = TokenSkipping(decoder.layers[number], width, share=config.share)
+
+    def frames(self, features: Sequence[Tensor]) -> Tensor:
+        """Ten tokens of each tower, (frames, 10, its width), to those that the decoder reads, (frames, 10, its width).
+
+        From towers' own features it is ``model.bank(features)``.
+        """
+        return self.bank.mixer([bridge.steps(seen) for bridge, seen in zip(self._bridges(), features, strict=True)])
+
+    @property
+    def fast(self) -> DecidingStream:
+        """The fast path: ``step(cache, frame) -> Decision``, in which nothing but the cache is remembered."""
+        return DecidingStream(self.decoder, self.layout, threshold=self.config.threshold)
+
+    stream = fast
+
+    def slow(self, look: Callable[[int], tuple[Tensor, Sequence[Box]]], encode: Encode) -> Prepare:
+        """The slow path, for `LiveStream`'s ``prepare``. Nothing of it is trained.
+
+        Args:
+            look: from a frame's number to its general map (rows, columns, width of the tower), and the boxes of hands and of
+                what they hold.
+        """
+
+        def prepare(wake: Wake) -> Segments:
+            features, boxes = look(wake.number)
+            return thinking_segments(
+                self.layout,
+                encode,
+                wake.tokens,
+                features,
+                boxes,
+                self._bridges()[0].steps,
+                source=0,
+                time=wake.time,
+                question=wake.question,
+                cells=self.config.cells,
+                closes=wake.open,
+            )
+
+        return prepare
+
+    def read(self, sequence: MultimodalSequence) -> tuple[Tensor, MultimodalSequence]:
+        return self.decoder.read(sequence)
+
+    def logits(self, states: Tensor) -> Tensor:
+        return self.decoder.logits(states)
+
+    def _bridges(self) -> list[Bridge]:
+        return [bridge for bridge in self.bank.bridges if isinstance(bridge, Bridge)]
+
+
+def _tokens(eyes: Eyes, cells: Grid) -> Callable[[Features], Tensor]:
+    """Ten tokens of each frame. Those of a clip's pictures are averaged."""
+    if isinstance(eyes.tower, int):
+        return attrgetter("tokens")
+
+    def tokens(features: Features) -> Tensor:
+        return frame_tokens(features, cells, summary=eyes.summary).unflatten(0, (-1, eyes.clip)).mean(1)
+
+    return tokens
+
+
+def build(config: Config, device: torch.device, dtype: torch.dtype) -> LionFS:
+    decoder = open_language(config.language, device, dtype)
+    towers: list[Tower[Any]] = []
+    eyes = []
+    for each in config.eyes:
+        if isinstance(each.tower, int):
+            towers.append(GivenTower(each.tower))
+            eyes.append(each)
+        else:
+            tower = open_eyes(each.tower, device, dtype)
+            towers.append(tower)
+            eyes.append(each.model_copy(update={"tower": tower.model.config.to_dict()}))
+    used = {"language": decoder.config.source, "eyes": tuple(eyes)}
+    model = LionFS(config.model_copy(update=used), decoder, towers)
+    if config.rank:
+        add_adapters(decoder, r".*_proj|lm_head", rank=config.rank, alpha=2.0 * config.rank, dropout=config.dropout)
+    return model.to(device=device, dtype=dtype)
+
+
+_TINY = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 32,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+}
+_LAYOUT = StreamLayout(opening=(1, 2), separator=(3,), closing=(4,), user=(5,), assistant=(6,), end=0)
+_LLAMA_3 = StreamLayout(
+    opening=(198, 58), separator=(11,), closing=(933,), user=(1502, 25, 220), assistant=(72803, 25), end=128009
+)
+
+SYSTEM = System(
+    name="LION-FS",
+    paper="LION-FS: Fast & Slow Video-Language Thinker as Online Video Assistant, CVPR 2025, arXiv:2503.03663",
+    idea="A cheap look at every frame to decide whether to speak, and a close one only at the frame that is spoken about.",
+    config=Config,
+    build=build,
+    sizes={
+        "tiny": Config(
+            language=_TINY, layout=_LAYOUT, eyes=(Eyes(tower=32), Eyes(tower=32, summary="prefix")), rank=0, threshold=0.0
+        ),
+        "llama-3-8b": Config(
+            language="llama-3-8b",
+            layout=_LLAMA_3,
+            eyes=(Eyes(tower="siglip-large-384"), Eyes(tower="vit-base-224", summary="prefix", clip=4)),
+        ),
+    },
+)
+
+
+def stages(config: Config, *, learning_rate: float = 2e-4, steps: int = 1000, batch: int = 1) -> list[Stage]:
+    """One stage, of the fast path: connectors, routers and the LoRA, or without a LoRA everything but the towers."""
+    rate = Rate(learning_rate)
+    trains = {"bank.bridges.*": rate}
+    if config.mixing in ("router", "static"):
+        trains["bank.mixer.*"] = rate
+    if config.rank:
+        trains |= {"decoder.*.router.*": rate, "decoder.*.down": rate, "decoder.*.up": rate}
+    else:
+        trains["decoder.*"] = rate
+    return [
+        Stage(
+            name="fast path",
+            trains=trains,
+            mixture="streams",
+            objective=Streaming(config.layout.sentinels, sequence=as_streams),
+            steps=steps,
+            batch=batch,
+            warmup=0.05,
+            gradient_checkpointing=["decoder.layers.*"] if config.rank else [],
+        )
+    ]
+
+
+def recipe(
+    size: Literal["tiny", "llama-3-8b"] = "tiny",
+    mixing: Mixing = "router",
+    share: float = 0.5,
+    steps: int = 1000,
+    batch: int = 8,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> Recipe:
+    """Clips of two towers, each of which sees one cue (`data.worlds.two_cues`).
+
+    Args:
+        size: "llama-3-8b" is for ``--dry-run``, and for those who have its weights.
+        mixing: how the towers' tokens become one set: "router", "static", "add", "concat".
+        share: of a frame's tokens, how many skip every second layer.
+    """
+    config = SYSTEM.sizes[size].model_copy(update={"mixing": mixing, "share": share})
+
+    def model(device: torch.device) -> nn.Module:
+        return SYSTEM.new(config, seed=seed, device=device)
+
+    made = stages(config, learning_rate=learning_rate, steps=steps, batch=batch)
+    return Recipe(model, made, {"streams": partial(_world, seed=seed)}, seed=seed)
+
+
+def _world(stage: Stage, seed: int) -> Batches:
+    from serval.data.worlds.streams import from_two_cues, two_cue_words
+    from serval.data.worlds.two_cues import make
+
+    words = two_cue_words()
+    samples = [from_two_cues(each, words, end=0) for each in make(seed, 512)]
+    return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
