@@ -59,7 +59,7 @@ class AdapterBank(nn.Module):
 
     def forward(self, hidden: Tensor, choice: Tensor | None = None, *, condition: Tensor | None = None) -> Tensor:
         """``choice``: ids of a shape that expands to (batch, length), or float shares with a last axis of adapters;
-        ``condition``: (batch, width of the condition).
+        ``condition``: (batch, width of the condition), or (batch, length, width) to choose for each token.
 
         Raises ``ValueError`` unless there is just what the bank chooses by.
         """
@@ -105,7 +105,8 @@ class AdapterBank(nn.Module):
                 raise ValueError("This bank's router chooses by a condition, and by nothing else.")
             soft = self.router(condition).softmax(-1)
             hard = functional.one_hot(soft.argmax(-1), adapters).to(soft.dtype)
-            return (hard + (soft - soft.detach()))[:, None]
+            shares = hard + (soft - soft.detach())
+            return shares if condition.ndim == 3 else shares[:, None]
         if condition is not None:
             raise ValueError("This bank has no router that would read a condition.")
         if self.gates is not None and choice is None:

@@ -172,6 +172,7 @@ PROCESSORS: Final[Mapping[str, dict[str, Any]]] = {
     "Bit": _defaults({"shortest_edge": 224}, _CLIP, Image.Resampling.BICUBIC, **_CROPPED),
     "Siglip": _defaults({"height": 224, "width": 224}, _HALF, Image.Resampling.BICUBIC),
     "Siglip2": _defaults(None, _HALF, Image.Resampling.BILINEAR, patch_size=16, max_num_patches=256),
+    "Blip": _defaults({"height": 384, "width": 384}, _CLIP, Image.Resampling.BICUBIC),
     "ViT": _defaults({"height": 224, "width": 224}, _HALF, Image.Resampling.BILINEAR),
     "DINOv3ViT": _defaults({"height": 224, "width": 224}, _IMAGENET, Image.Resampling.BILINEAR),
     "Beit": _defaults({"height": 224, "width": 224}, _HALF, Image.Resampling.BICUBIC, crop_size=224),

@@ -186,6 +186,7 @@ VISION_FAMILIES: Final[Mapping[str, VisionFamily]] = {
         lambda config: (config.num_channels, *config.hidden_sizes),
     ),
     "vit": VisionFamily("ViTModel", _interpolated, "ViT", _one, square=True),
+    "blip_2_vision_model": VisionFamily("Blip2VisionModel", _interpolated, "Blip", _one, square=True),
     "beit": VisionFamily("BeitModel", _interpolated, "Beit", _one, square=True),
     "convnext": VisionFamily("ConvNextModel", _columns, "ConvNext", step=_halvings, widths=_stage_widths),
     "convnextv2": VisionFamily("ConvNextV2Model", _columns, "ConvNext", step=_halvings, widths=_stage_widths),

@@ -21,6 +21,7 @@ VISION = {
     "dinov3_vit": {**LOOK, "hidden_size": 32, "num_register_tokens": 2, "key_bias": True},
     "dinov3_convnext": {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 2, 1], "image_size": 64},
     "vit": LOOK,
+    "blip_2_vision_model": LOOK,
     "beit": {
         **LOOK,
         "use_absolute_position_embeddings": True,

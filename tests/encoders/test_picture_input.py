@@ -136,7 +136,7 @@ def test_what_is_no_picture(picture):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"image_processor_type": "BlipImageProcessor"}, "not known here"),
+        ({"image_processor_type": "SamImageProcessor"}, "not known here"),
         ({"image_processor_type": None}, "not known here"),
         ({"image_processor_type": ["CLIP"]}, "not known here"),
         ({"size": {"shortest_edge": 10**9}}, "its size is not a length"),

@@ -12,8 +12,17 @@ from serval.encoders.open_tower import new_tower
 from serval.encoders.vision_families import VISION_FAMILIES
 from serval.refusal import Refusal
 
-COLUMNS = ("clip_vision_model", "siglip_vision_model", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "beit")
-INTERPOLATED = ("clip_vision_model", "siglip_vision_model", "vit", "beit", "hiera")
+COLUMNS = (
+    "clip_vision_model",
+    "siglip_vision_model",
+    "dinov2",
+    "dinov2_with_registers",
+    "dinov3_vit",
+    "vit",
+    "blip_2_vision_model",
+    "beit",
+)
+INTERPOLATED = ("clip_vision_model", "siglip_vision_model", "vit", "beit", "blip_2_vision_model", "hiera")
 STAGES = ("convnext", "convnextv2", "dinov3_convnext", "focalnet", "hiera")
 LARGER = {"hiera": (40, 64), **dict.fromkeys(STAGES[:4], (64, 96))}  # height, width that is not a tower's own
 

@@ -103,8 +103,9 @@ class DecoderSession:
 class DecoderBatch:
     """``rows`` conversations with a `Decoder`, each as long as the model's context."""
 
-    def __init__(self, decoder: Decoder, rows: int) -> None:
-        self._decoder, self._context = decoder, decoder.config.max_position
+    def __init__(self, decoder: Decoder, rows: int, *, features: Mapping[str, Tensor] | None = None) -> None:
+        """``features`` (rows, …) by name are given with every reading, as to a `DecoderSession`."""
+        self._decoder, self._context, self._features = decoder, decoder.config.max_position, dict(features or {})
         self._cache = decoder.new_cache(2 * self._context, rows)  # a long prompt's padding stands before a long reply
 
     @property
@@ -116,12 +117,14 @@ class DecoderBatch:
         device = self._decoder.device
         with torch.inference_mode():
             valid = None if valid is None else valid.to(device)
-            return self._decoder(ids.to(device), self._cache, valid=valid, last=True)[:, 0]
+            return self._decoder(ids.to(device), self._cache, valid=valid, features=self._features, last=True)[:, 0]
 
     def select(self, rows: Tensor) -> None:
         """See `BatchSession.select`."""
         with torch.inference_mode():
-            self._cache.select(rows.to(self._decoder.device))
+            rows = rows.to(self._decoder.device)
+            self._cache.select(rows)
+            self._features = {name: feature[rows] for name, feature in self._features.items()}
 
 
 def check_room(session: BatchSession, prompt: Sequence[int], most: int) -> None:

@@ -1,0 +1,1 @@
+"""Systems whose encoders and adapters are experts, mixed or chosen for each question."""
