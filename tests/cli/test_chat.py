@@ -24,7 +24,7 @@ def serval(monkeypatch, capfd):
 
 
 def test_a_word_with_the_small_model(serval):
-    code, out, err = serval("chat", "What is the capital of France?", "--once", "--tokens", 12)
+    code, out, err = serval("chat", "Name the capital of France.", "--once", "--tokens", 12)
     assert code == 0 and "Paris" in out and not err
 
 
@@ -38,7 +38,7 @@ def test_replies_are_held_to_a_schema_or_an_expression(serval, tmp_path):
         '{"type": "object", "properties": {"city": {"enum": ["Rome", "Paris"]}}, '
         '"required": ["city"], "additionalProperties": false}'
     )
-    code, out, err = serval("chat", "What is the capital of France?", "--once", "--schema", tmp_path / "city.json")
+    code, out, err = serval("chat", "Name the capital of France.", "--once", "--schema", tmp_path / "city.json")
     assert code == 0 and json.loads(out) == {"city": "Paris"} and not err
     code, out, _ = serval("chat", "Is Paris in France?", "--regex", "(yes|no)!", "--logprobs", 1, "--once")
     first, *lines = out.splitlines()

@@ -17,7 +17,7 @@ from serval.language.generation.sampling import Sampling
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
 
-CAPITAL = [Message.of("user", "What is the capital of France?")]
+CAPITAL = [Message.of("user", "Name the capital of France.")]  # it has no second thoughts about this one
 
 
 @pytest.fixture(scope="module")

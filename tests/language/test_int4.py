@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from serval.conversation.tokenizer import Tokenizer
+from serval.encoders.onnx_session import open_session
 from serval.language.decoder import Decoder
-from serval.language.int4 import GROUP, Int4Decoder, Int4Session, Matrix
+from serval.language.int4 import Int4Decoder, Int4Session
+from serval.language.int4_graph import GROUP, Graph, Matrix
 from serval.language.load import load_decoder
 from serval.refusal import Refusal
 from serval.weights import locate
@@ -33,24 +35,33 @@ def ids() -> list[int]:
     return Tokenizer(locate("smollm2", "tokenizer.json")).encode(TEXT)
 
 
-def test_a_packed_matrix_is_step_times_level_plus_least():
+def product(matrix: Matrix, states: torch.Tensor, *, rounded: bool) -> torch.Tensor:
+    graph = Graph(rounded=rounded)
+    name = graph.product("states", matrix)
+    model = graph.serialized({"states": (1, "any", matrix.columns)}, {name: (1, "any", matrix.rows)})
+    return torch.from_numpy(open_session(model).run(None, {"states": states[None].numpy()})[0][0])
+
+
+@pytest.mark.parametrize("groups", [3, 40])
+@pytest.mark.parametrize("rounded", [True, False])
+def test_a_packed_matrix_is_step_times_level_plus_least(groups, rounded):
     random = torch.Generator().manual_seed(2)
-    levels = torch.randint(0, 16, (64, 96), generator=random)
-    step = torch.rand(64, 3, generator=random).bfloat16().float()
-    least = -8 * step  # so that nothing but the product is rounded
-    matrix = Matrix.pack(levels, step, least)
-    expected = (levels.view(64, 3, GROUP) * step[..., None] + least[..., None]).view(64, 96)
-    one_hot = torch.eye(96, dtype=torch.bfloat16)
-    torch.testing.assert_close(matrix(one_hot).float().T, expected, atol=0, rtol=0.005)
+    levels = torch.randint(0, 16, (64, groups * GROUP), generator=random)
+    step, least = torch.rand(64, groups, generator=random) + 0.1, torch.randn(64, groups, generator=random)
+    expected = (levels.view(64, groups, GROUP) * step[..., None] + least[..., None]).flatten(1)
+    states = torch.randn(5, groups * GROUP, generator=random)
+    found = product(Matrix.pack(levels, step, least), states, rounded=rounded)
+    exact = states @ expected.T
+    off = (found - exact).norm() / exact.norm()
+    assert off < (0.01 if rounded else 1e-5)  # what goes in is rounded to 8 bits
 
 
 def test_quantizing_is_off_by_half_a_step_at_the_most():
     values = torch.randn(64, 64, generator=torch.Generator().manual_seed(3))
-    found = Matrix.quantize(values)(torch.eye(64, dtype=torch.bfloat16)).float().T
+    found = product(Matrix.quantize(values), torch.eye(64), rounded=False).T
     groups = values.view(64, 2, GROUP)
-    half_step = (groups.amax(-1) - groups.amin(-1)) / 30
-    rounding = 0.02 * values.abs().max()  # bfloat16 steps and least values
-    assert ((found - values).abs().view(64, 2, GROUP).amax(-1) <= half_step + rounding).all()
+    half_step = groups.abs().amax(-1) / 254
+    assert ((found - values).abs().view(64, 2, GROUP).amax(-1) <= half_step * 1.01).all()
 
 
 @torch.inference_mode()
