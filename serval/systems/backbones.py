@@ -115,7 +115,7 @@ def open_language(backbone: Backbone, device: torch.device, dtype: torch.dtype) 
         return load_decoder(content, device=device, dtype=dtype).requires_grad_(False)
     decoder = Decoder(config_from(content)).to(device=device, dtype=dtype)
     if device.type != "meta":
-        draw(decoder)
+        draw(decoder, std=float(content.get("initializer_range", 0.02)))
     return decoder
 
 
@@ -130,7 +130,10 @@ def open_ears(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> A
 
 
 def draw(module: nn.Module, std: float = 0.02) -> None:
-    """Random numbers for every matrix, as transformers draws them; vectors become ones (norms) or zeros (biases)."""
+    """Random numbers for every matrix, as transformers draws them; vectors become ones (norms) or zeros (biases).
+
+    A narrow decoder learns many times faster from ``initializer_range`` = 1 / √width than from transformers' 0.02.
+    """
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:

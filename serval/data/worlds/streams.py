@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from serval.data.worlds import latent_streams, scene_codes, two_cues
+from serval.data.worlds import hand_streams, latent_streams, near_hand, scene_codes, two_cues
+from serval.data.worlds.hand_streams import HandStream
 from serval.data.worlds.latent_streams import LatentStream
-from serval.data.worlds.said import Said, decisions
+from serval.data.worlds.said import IGNORED, Said, decisions
 from serval.data.worlds.scene_codes import SceneStream
 from serval.data.worlds.two_cues import PlantedClip, TwoCueClip
 from serval.data.worlds.vocabulary import Vocabulary
@@ -35,6 +37,11 @@ def two_cue_words() -> Vocabulary:
     return Vocabulary(["put down", *two_cues.NAMES])
 
 
+def hand_words() -> Vocabulary:
+    """All that is said and asked in `hand_streams`."""
+    return Vocabulary([hand_streams.QUESTION, *near_hand.SYMBOLS])
+
+
 def from_latent(stream: LatentStream, words: Vocabulary, end: int) -> StreamSample:
     """The instruction is a user's turn behind the first frame."""
     said = (Said(0, stream.instruction, "user"), *stream.said)
@@ -52,6 +59,12 @@ def from_two_cues(clip: TwoCueClip, words: Vocabulary, end: int) -> StreamSample
 
 def from_planted(clip: PlantedClip, words: Vocabulary, end: int) -> StreamSample:
     return sample([clip.tokens], clip.said, words, end)
+
+
+def from_hands(stream: HandStream, words: Vocabulary, end: int) -> StreamSample:
+    """What the general tower saw, then the egocentric one."""
+    made = sample([stream.general, stream.ego], stream.said, words, end)
+    return replace(made, decisions=made.decisions.masked_fill(torch.from_numpy(stream.untaught), IGNORED))
 
 
 def sample(features: Sequence[NDArray[np.float32]], said: Iterable[Said], words: Vocabulary, end: int) -> StreamSample:

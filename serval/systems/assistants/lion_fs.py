@@ -55,6 +55,7 @@ from serval.language.streaming_decisions import DecidingStream
 from serval.language.token_skipping import TokenSkipping
 from serval.media.box import Box
 from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.saved import save_system
 from serval.systems.system import System, SystemConfig
 from serval.training.batches import Batches, shuffled
 from serval.training.objectives.streaming import Streaming
@@ -216,6 +217,7 @@ _TINY = {
     "vocab_size": 32,
     "max_position_embeddings": 4096,
     "tie_word_embeddings": True,
+    "initializer_range": 0.125,
 }
 _LAYOUT = StreamLayout(opening=(1, 2), separator=(3,), closing=(4,), user=(5,), assistant=(6,), end=0)
 _LLAMA_3 = StreamLayout(
@@ -260,40 +262,52 @@ def stages(config: Config, *, learning_rate: float = 2e-4, steps: int = 1000, ba
             steps=steps,
             batch=batch,
             warmup=0.05,
+            precision="bfloat16" if config.rank else None,
             gradient_checkpointing=["decoder.layers.*"] if config.rank else [],
         )
     ]
 
 
+World = Literal["cues", "hands"]
+
+
 def recipe(
     size: Literal["tiny", "llama-3-8b"] = "tiny",
+    world: World = "cues",
     mixing: Mixing = "router",
     share: float = 0.5,
     steps: int = 1000,
     batch: int = 8,
-    learning_rate: float = 3e-3,
+    learning_rate: float | None = None,
     seed: int = 0,
 ) -> Recipe:
-    """Clips of two towers, each of which sees one cue (`data.worlds.two_cues`).
+    """The fast path on a world of two towers; what is kept is read by `load_system`. The slow path needs no training.
 
     Args:
         size: "llama-3-8b" is for ``--dry-run``, and for those who have its weights.
+        world: "cues": what a thing is and when it is put down, one of both misled in each clip (`data.worlds.two_cues`).
+            "hands": a hand rests at a small symbol, which the slow path is to read (`data.worlds.hand_streams`).
         mixing: how the towers' tokens become one set: "router", "static", "add", "concat".
-        share: of a frame's tokens, how many skip every second layer.
+        share: of a frame's tokens, how many skip every second layer; 0 for none.
+        learning_rate: 2e-4 as in the paper, or 5e-3 where the decoder is new.
     """
     config = SYSTEM.sizes[size].model_copy(update={"mixing": mixing, "share": share})
+    rate = learning_rate or (2e-4 if config.rank else 5e-3)
 
     def model(device: torch.device) -> nn.Module:
         return SYSTEM.new(config, seed=seed, device=device)
 
-    made = stages(config, learning_rate=learning_rate, steps=steps, batch=batch)
-    return Recipe(model, made, {"streams": partial(_world, seed=seed)}, seed=seed)
+    made = stages(config, learning_rate=rate, steps=steps, batch=batch)
+    data = {"streams": partial(_batches, world=world, seed=seed)}
+    return Recipe(model, made, data, save=partial(save_system, slug="lion-fs"), seed=seed)
 
 
-def _world(stage: Stage, seed: int) -> Batches:
-    from serval.data.worlds.streams import from_two_cues, two_cue_words
-    from serval.data.worlds.two_cues import make
+def _batches(stage: Stage, world: World, seed: int) -> Batches:
+    from serval.data.worlds import hand_streams, two_cues
+    from serval.data.worlds.streams import from_hands, from_two_cues, hand_words, two_cue_words
 
-    words = two_cue_words()
-    samples = [from_two_cues(each, words, end=0) for each in make(seed, 512)]
+    if world == "cues":
+        samples = [from_two_cues(each, two_cue_words(), end=0) for each in two_cues.make(seed, 512)]
+    else:
+        samples = [from_hands(each, hand_words(), end=0) for each in hand_streams.make(seed, 512)]
     return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
