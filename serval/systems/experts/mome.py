@@ -183,12 +183,13 @@ def second_stage(first: MoME, adapters: int = 4, **changes: Any) -> MoME:
     config = first.config.model_copy(update={"adapters": adapters, **changes})
     weight = first.decoder.embed_tokens.weight
     model = build(config, weight.device, weight.dtype)
-    one = {name: each for name, each in first.state_dict().items() if ".layer.mlp." not in name or ".feed_forward." in name}
-    wrapped = {name.replace(".mlp.feed", ".mlp.bank.feed"): each for name, each in one.items()}
-    model.load_state_dict(one if config.routing == "instruction" else wrapped, strict=False)
+    places = {name.replace(".mlp.bank.", ".mlp."): each for name, each in model.state_dict().items()}
+    for name, each in first.state_dict().items():
+        if ".mlp." not in name or ".feed_forward." in name:
+            places[name].copy_(each)
     for new, old in zip(model.adapter_banks, first.adapter_banks, strict=True):
         new.copy_adapter(old)
-    return model
+    return model.train(first.training)
 
 
 def build(config: Config, device: torch.device, dtype: torch.dtype) -> MoME:
@@ -277,9 +278,9 @@ class BalancedAnswers:
 def stages(config: Config, *, learning_rate: float = 5e-4, steps: int = 30_000, batch: int = 64) -> list[Stage]:
     """One stage, the first or the second as ``config.adapters`` is one or several: readers, projections, routers, adapters."""
     rate = Rate(learning_rate, weight_decay=0.05)
-    trains: dict[str, Rate | None] = {"bank.bridges.*": rate, "decoder.*.mlp.feed_forward.*": None}
-    trains |= {"decoder.*.mlp.bank.feed_forward.*": None} if config.adapters > 1 and config.routing != "instruction" else {}
-    trains |= {"decoder.*.mlp.*": rate} | ({"bank.mixer.*": rate} if config.mixing == "router" else {})
+    trains: dict[str, Rate | None] = {"decoder.*.feed_forward.*": None, "decoder.*.mlp.*": rate, "bank.bridges.*": rate}
+    if config.mixing == "router":
+        trains["bank.mixer.*"] = rate
     return [
         Stage(
             name="one adapter" if config.adapters == 1 else "experts",

@@ -91,14 +91,15 @@ def as_read(model: Sees, batch: Mapping[str, Any]) -> MultimodalSequence:
 
 @dataclass(frozen=True)
 class Answers:
-    """The mean cross-entropy of answers' tokens."""
+    """Cross-entropy, the mean over an answer's tokens and then over answers: a long one counts no more than a word."""
 
     def __call__(self, model: Sees, batch: Batch) -> Loss:
         assert isinstance(batch, Mapping)
         states, read = model.decoder.read(as_read(model, batch), features=batch["told"])
         wanted = read.labels != IGNORED
         losses = cross_entropies(states[wanted], read.labels[wanted], model.decoder.logits)
-        return Loss(losses.sum(), losses.new_tensor(len(losses)))
+        shares = (1 / wanted.sum(1, keepdim=True)).expand(wanted.shape)[wanted]
+        return Loss((losses * shares).sum(), shares.sum())
 
 
 def answers(model: Sees, questions: Sequence[PictureQuestion], *, end: int, most: int = 16) -> list[list[int]]:
