@@ -48,7 +48,7 @@ class Config(SystemConfig):
         language: the decoder.
         eyes: the tower, or None where its features are made elsewhere, ``width`` wide.
         cells: of the grid of a frame, rows and columns; None for its summary alone.
-        rank: of the LoRA on every linear map of the decoder; twice that is its alpha. 0 for none.
+        rank: of the LoRA on every linear map of the decoder and its head; twice that is its alpha. 0 for none.
         threshold: how sure silence has to be.
     """
 
@@ -100,7 +100,7 @@ def build(config: Config, device: torch.device, dtype: torch.dtype) -> VideoLLMO
     used = {"language": decoder.config.source} | ({"eyes": eyes.model.config.to_dict()} if eyes else {})
     model = VideoLLMOnline(config.model_copy(update=used), decoder, eyes)
     if config.rank:
-        add_adapters(decoder, rank=config.rank, alpha=2.0 * config.rank, dropout=config.dropout)
+        add_adapters(decoder, r".*_proj|lm_head", rank=config.rank, alpha=2.0 * config.rank, dropout=config.dropout)
     return model.to(device=device, dtype=dtype)
 
 
