@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from serval.conversation.sequence import IGNORED, Modality, MultimodalSequence, cat
 from serval.language.decoder import Decoder
-from serval.language.generation.batch import generate_batch
-from serval.language.generation.request import Request, Step
 from serval.language.generation.session import DecoderBatch
 from serval.training.batches import Batch, Numbered, moved
 from serval.training.objectives.loss import Loss
@@ -91,15 +89,14 @@ def as_read(model: Sees, batch: Mapping[str, Any]) -> MultimodalSequence:
 
 @dataclass(frozen=True)
 class Answers:
-    """Cross-entropy, the mean over an answer's tokens and then over answers: a long one counts no more than a word."""
+    """The mean cross-entropy of answers' tokens."""
 
     def __call__(self, model: Sees, batch: Batch) -> Loss:
         assert isinstance(batch, Mapping)
         states, read = model.decoder.read(as_read(model, batch), features=batch["told"])
         wanted = read.labels != IGNORED
         losses = cross_entropies(states[wanted], read.labels[wanted], model.decoder.logits)
-        shares = (1 / wanted.sum(1, keepdim=True)).expand(wanted.shape)[wanted]
-        return Loss((losses * shares).sum(), shares.sum())
+        return Loss(losses.sum(), losses.new_tensor(len(losses)))
 
 
 def answers(model: Sees, questions: Sequence[PictureQuestion], *, end: int, most: int = 16) -> list[list[int]]:
@@ -112,24 +109,29 @@ def answers(model: Sees, questions: Sequence[PictureQuestion], *, end: int, most
         groups[each.shapes].append(number)
     said: list[list[int]] = [[] for _ in questions]
     for numbers in groups.values():
-        asked = [questions[number] for number in numbers]
-        for step in _steps(model, asked, end, most):
-            said[numbers[step.row]].append(step.token)
+        for number, ids in zip(numbers, _said(model, [questions[number] for number in numbers], end, most), strict=True):
+            said[number] = ids
     return said
 
 
-def _steps(model: Sees, questions: Sequence[PictureQuestion], end: int, most: int) -> list[Step]:
-    """All of one batch. The last word of each question is left to whoever generates."""
+@torch.inference_mode()
+def _said(model: Sees, questions: Sequence[PictureQuestion], end: int, most: int) -> list[list[int]]:
+    """The answers of one batch. The last word of each question is read behind the padding of all."""
     device = model.decoder.device
-    batch = collated([PictureQuestion(each.seen, each.question, (), each.hint, each.told) for each in questions])
-    with torch.inference_mode():
-        sequence = as_read(model, moved(batch, device))
-        ends = sequence.length - batch["ids"].shape[1] + batch["valid"].sum(1) - 1
-        before = sequence.select((torch.arange(sequence.length) < ends[:, None]).to(device))
-        session = DecoderBatch(model.decoder, len(questions), features=moved(batch["told"], device))
-        session.read(before)
-        requests = [Request([each.question[-1]], most, (end,)) for each in questions]
-        return [each for each in generate_batch(session, requests) if isinstance(each, Step)]
+    batch = moved(collated([replace(each, answer=()) for each in questions]), device)
+    sequence = as_read(model, batch)
+    lasts = sequence.length - batch["ids"].shape[1] + batch["valid"].sum(1, keepdim=True) - 1
+    session = DecoderBatch(model.decoder, len(questions), features=batch["told"])
+    session.read(sequence.select(torch.arange(sequence.length, device=device) < lasts))
+    unread = torch.tensor([each.question[-1:] for each in questions], device=device)
+    said = []
+    for _ in range(most):
+        said.append(session.read(unread).argmax(-1))
+        unread = said[-1][:, None]
+        if bool(torch.stack(said).eq(end).any(0).all()):
+            break
+    rows = torch.stack(said, dim=1).tolist()
+    return [row[: row.index(end)] if end in row else row for row in rows]
 
 
 def batches(questions: Sequence[PictureQuestion], size: int, *, seed: int) -> Numbered:
