@@ -50,10 +50,11 @@ def run(quick: bool) -> Result:
     ]
     return Result(
         tables=(Table("Ways to hold the weights", columns, tuple(rows)),),
-        method="Opening: a process of its own, from after its imports to the logits of one token, the median of 5; memory is its "
-        f"peak, Python and its imports included. Accuracy: {len(pieces)} pieces of {_LENGTH} tokens of conversations "
-        "about servals, token by token for int4 and llama.cpp, against Serval's float32: the share of places with the same "
-        "likeliest token, and the mean Kullback-Leibler divergence.",
+        method="Opening: a process of its own, from after its imports to the logits of one token, the median of 5; memory is "
+        "its peak, Python and its imports included. "
+        f"Accuracy: {len(pieces)} pieces of {_LENGTH} tokens of conversations about servals, token by token for int4 and "
+        "llama.cpp, against Serval's float32: the share of places with the same likeliest token, and the mean Kullback-Leibler "
+        "divergence.",
         targets=tuple(targets),
         data={row[0]: list(row[1:]) for row in rows},
     )
