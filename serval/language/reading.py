@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -78,6 +78,12 @@ class Reading:
             # the notes are kept with the mask, lest others come to stand at the same address
             self._made[key] = (keys, None if plain else pattern.allowed(self.entries, keys))
         return self._made[key][1]
+
+    def first_asked(self, what: Hashable) -> bool:
+        """Whether nobody asked this of this pass before: several layers have something to check, and once is enough."""
+        asked = what in self._made
+        self._made[what] = True
+        return not asked
 
     def select(self, mask: Tensor) -> Reading:
         """The tokens where ``mask`` (batch, new) bool holds, each with its number, source and position."""

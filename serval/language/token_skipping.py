@@ -55,7 +55,7 @@ class TokenSkipping(nn.Module):
         """
         sequence = reading.sequence
         media = sequence.valid & torch.isin(sequence.modality, torch.tensor(self.modalities, device=hidden.device))
-        if reading.cache is not None:
+        if reading.cache is not None and reading.first_asked(("whole media", self.modalities)):
             _check_whole(reading.cache, reading, media)
         score = self.router(hidden)[..., 0].float()  # (batch, new)
         stays = sequence.valid & (~media | self._chosen(score, sequence.source, media))
@@ -67,11 +67,13 @@ class TokenSkipping(nn.Module):
 
     def _chosen(self, score: Tensor, source: Tensor, media: Tensor) -> Tensor:
         """(batch, new) bool: the highest scores of each medium; of equal ones the earlier."""
-        alike = (source[:, :, None] == source[:, None]) & media[:, :, None] & media[:, None]  # (batch, new, new)
-        earlier = torch.ones_like(alike[0]).tril(-1)
-        ahead = (score[:, None] > score[:, :, None]) | ((score[:, None] == score[:, :, None]) & earlier)
-        count = alike.sum(-1)
-        return media & ((ahead & alike).sum(-1) < count - (self.share * count).floor())
+        medium = source.masked_fill(~media, -1)
+        order = score.argsort(dim=1, descending=True, stable=True)
+        order = order.gather(1, medium.gather(1, order).argsort(dim=1, stable=True))  # medium by medium, the highest first
+        among = medium.gather(1, order)
+        start, end = torch.searchsorted(among, among), torch.searchsorted(among, among, right=True)
+        rank, count = torch.arange(among.shape[1], device=among.device) - start, end - start
+        return media & torch.empty_like(media).scatter(1, order, rank < count - (self.share * count).floor())
 
 
 def _check_whole(cache: KVCache, reading: Reading, media: Tensor) -> None:

@@ -94,3 +94,18 @@ def test_every_router_learns(tiny):
 def test_a_share_is_a_share(tiny):
     with pytest.raises(ValueError, match="between 0 and 1"):
         skipping(tiny, 1.5, 0)
+
+
+def test_the_best_of_each_medium_stay_and_of_equal_ones_the_earlier(tiny):
+    layer = skipping(tiny, 0.4, 1).layers[1]
+    random = torch.Generator().manual_seed(5)
+    score = torch.randint(0, 4, (2, 40), generator=random).float()
+    source, media = (torch.randint(0, high, (2, 40), generator=random) for high in (5, 2))
+    found = layer._chosen(score, source, media.bool())
+    for row in range(2):
+        expected = set()
+        for medium in range(5):
+            places = [place for place in range(40) if media[row, place] and source[row, place] == medium]
+            ranked = sorted(places, key=lambda place: (-score[row, place], place))
+            expected |= set(ranked[: len(places) - int(0.4 * len(places))])
+        assert set(found[row].nonzero().flatten().tolist()) == expected

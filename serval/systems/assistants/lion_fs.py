@@ -184,7 +184,8 @@ def _tokens(eyes: Eyes, cells: Grid) -> Callable[[Features], Tensor]:
         return attrgetter("tokens")
 
     def tokens(features: Features) -> Tensor:
-        return frame_tokens(features, cells, summary=eyes.summary).unflatten(0, (-1, eyes.clip)).mean(1)
+        seen = frame_tokens(features, cells, summary=eyes.summary)
+        return seen.reshape(-1, eyes.clip, *seen.shape[1:]).mean(1)
 
     return tokens
 
