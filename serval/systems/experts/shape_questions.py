@@ -56,15 +56,16 @@ def words() -> Vocabulary:
 
 @cache
 def bag_of_words(text: str, width: int = GUIDE) -> Tensor:
-    """(width,), of length 1: a sentence embedding that needs no weights. Every word has a direction of its own.
+    """(width,), of length √width: a sentence embedding that needs no weights. Every word has a direction of its own.
 
-    In its place in a real model stands Sentence-BERT: `serval.encoders.minilm.MiniLM`.
+    In its place in a real model stands Sentence-BERT (`serval.encoders.minilm.MiniLM`), whose vectors are of length 1: routers
+    learn slowly from numbers so small.
     """
     total = np.zeros(width)
     for word in pieces(text).lower().split():
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
         total += np.random.default_rng(seed).standard_normal(width)
-    return torch.from_numpy(total / max(np.linalg.norm(total), 1e-9)).float()
+    return torch.from_numpy(total * (width**0.5 / max(np.linalg.norm(total), 1e-9))).float()
 
 
 def from_views(item: ShapeItem, views: Sequence[str] = VIEWS) -> PictureQuestion:
