@@ -1,0 +1,1 @@
+"""Hearing all the time, and answering only what is meant for Serval."""

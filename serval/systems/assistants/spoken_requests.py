@@ -1,0 +1,46 @@
+"""The worlds that a tiny VITA learns in: what is asked at a microphone and a keyboard, and colours of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from serval.data.worlds.requests import LETTERS, NUMBERS, Request, make, microphone, solve
+from serval.encoders.speech_tower import log_mel
+from serval.systems.assistants.vita import SYSTEM, TINY_LAYOUT, Ask, State
+
+LETTER, NUMBER = 16, 43  # ids of "a" and of "zero"
+PARDON = LETTER + LETTERS.index(" ")
+_MELS = SYSTEM.sizes["tiny"].ears.mels
+
+
+def requests(seed: int, streams: int) -> list[Ask]:
+    """Four requests of each stream of `data.worlds.requests`, with what is to be said to each."""
+    return [as_ask(each) for stream in make(seed, streams, 4) for each in stream]
+
+
+def as_ask(request: Request) -> Ask:
+    """Letters for what is typed, log-mel for what is heard.
+
+    The reply is the state, a number, and the end. Behind the state of what is not for it stand words that are never said, as in
+    the paper: the answer to a question of somebody else, and what stands for "pardon?" to the rest.
+    """
+    answer = solve(request.words)
+    word = NUMBER + NUMBERS.index(answer) if answer else PARDON
+    reply = (*TINY_LAYOUT.states[request.state - 1], word, TINY_LAYOUT.end)
+    if request.kind == "typed":
+        return Ask(words=tuple(LETTER + LETTERS.index(letter) for letter in request.words), reply=reply)
+    wave, _ = microphone([replace(request, gap=0.1)])
+    return Ask(sound=log_mel(torch.from_numpy(wave), _MELS), reply=reply)
+
+
+def colours(seed: int, count: int) -> list[Ask]:
+    """Which of eight colours the upper half of a picture has: maps that eyes might have made."""
+    generator, made = torch.Generator().manual_seed(seed), []
+    for _ in range(count):
+        colour = int(torch.randint(8, (), generator=generator))
+        seen = torch.randn(1, 4, 4, 8, generator=generator) * 0.1
+        seen[:, :2, :, colour] += 1.0
+        made.append(Ask(seen=seen, reply=(*TINY_LAYOUT.states[State.TYPED - 1], NUMBER + colour, TINY_LAYOUT.end)))
+    return made

@@ -1,0 +1,499 @@
+"""VITA: Towards Open-Source Interactive Omni Multimodal LLM (Fu et al. 2024, arXiv:2408.05211).
+
+New in it: it hears all the time without a wake word. The first thing that it says to whatever it hears is a state token, never
+spoken: a question in sound, something that was not meant for it, or a question in text. And it can be interrupted, for while
+one lane speaks, another judges what comes in.
+
+    picture ─ tiles of 448 ─ ViT ─ 2·2 patches in depth ─ MLP ──┐
+    sound ─── log-mel ─ convolutions, 24 layers ─ adapter ──────┼─ prompt user: [picture][sound | words] bot: ── Mixtral
+    words ────────────────────── embeddings ────────────────────┘                                                  │
+                                        <1> answer …  speak   ◀─────────────────────────────────────────────────── ┤
+                                        <2>           silence, and forget that anything was heard   ◀───────────── ┤
+                                        <3> answer …  speak, to what was typed   ◀──────────────────────────────── ┘
+
+Where this departs from the paper or its code, and why:
+
+- Lanes share the weights, and a lane begins as a fork of the other's cache: prompt and history are read once, not once in each
+  of two workers, and who interrupts is answered by a model that knows what it was just saying.
+- The state is complete before anything is spoken. The release looks at the newest chunk alone, and speaks to noise where a
+  chunk is empty or parts the token.
+- The turn to judge goes on with the word alone (`assistant.listening.duplex`).
+- Features are not halved before patches go in depth. Samples without sound or pictures do not pass through towers as zeros.
+- InternViT's shape is that of the encoders' nearest family, DINOv2's: layer scale, pre-norm, a class token that is left out.
+- The adapter's kernel, norm and activation are not published: five, a layer norm, GELU. Nor are statistics of the log-mel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from serval.assistant.listening.duplex import Action, Duplex, SpeechQueue, Turn
+from serval.connectors.grid_reducer import space_to_depth
+from serval.connectors.projector import Projector
+from serval.connectors.strided_projector import StridedProjector
+from serval.conversation.segments import MediaSegment, TextSegment, from_segments
+from serval.conversation.sequence import Modality, MultimodalSequence, pad_batch
+from serval.encoders.features import Batch as Prepared
+from serval.encoders.picture_input import Picture
+from serval.encoders.sound import Sound
+from serval.encoders.speech_tower import HOP, RATE, SpeechTower
+from serval.encoders.vision_tower import VisionTower
+from serval.language.cache import KVCache
+from serval.language.decoder import Decoder
+from serval.language.generation.batch import generate_batch
+from serval.language.generation.request import Request, Step
+from serval.language.generation.session import DecoderBatch
+from serval.language.vision_language.pictures import Stretched
+from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.system import System, SystemConfig
+from serval.training.batches import Batch, Batches, shuffled
+from serval.training.objectives.next_token import NextToken
+from serval.training.recipe import Recipe
+from serval.training.stage import Rate, Stage
+
+Segments = list[TextSegment | MediaSegment]
+
+
+class State(IntEnum):
+    """What a turn of the user was, told by the first token of the answer."""
+
+    QUESTION = 1
+    NOT_FOR_ME = 2
+    TYPED = 3
+
+
+class Layout(SystemConfig):
+    """Token ids of a turn: ``prompt user [pictures newline] [sound | words] close bot state answer end``.
+
+    Attributes:
+        prompts: for pictures, for videos, and without either.
+        states: of `State`, in order. Where a vocabulary spells them, a state has several ids, and all states equally many.
+    """
+
+    prompts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    user: tuple[int, ...]
+    newline: tuple[int, ...]
+    close: tuple[int, ...]
+    bot: tuple[int, ...]
+    states: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    end: int
+
+    def state(self, ids: Sequence[int]) -> State | None:
+        """What an answer that begins so says of its turn; None if it says nothing of it, or not yet."""
+        return next((state for state in State if tuple(ids[: len(self.states[0])]) == self.states[state - 1]), None)
+
+
+class Ears(SystemConfig):
+    """The speech tower's sizes, and its adapter's."""
+
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    hidden: int = 4096
+    mels: int = 80
+    dropout: float = 0.1
+    adapter: int = 2048
+    kernel: int = 5
+
+
+class Config(SystemConfig):
+    """
+    Attributes:
+        eyes: a backbone, or the width of maps that are made elsewhere.
+        budget: tiles of a picture at the most; with more than one it is also seen whole.
+        merged: patches of so many by so many become one token.
+    """
+
+    language: Backbone
+    layout: Layout
+    eyes: Backbone | int
+    ears: Ears = Ears()
+    budget: int = 12
+    merged: int = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What comes to the assistant, and for training what it is to make of it.
+
+    Attributes:
+        words: typed.
+        sound: (frames, mels) log-mel, `VITA.prepare`.
+        seen: (tiles, rows, columns, width of the eyes), of a picture's tiles, or of a video's frames in order.
+        reply: ids with the state and the end.
+    """
+
+    words: tuple[int, ...] = ()
+    sound: Tensor | None = None
+    seen: Tensor | None = None
+    reply: tuple[int, ...] = ()
+
+
+class VITA(nn.Module):
+    """Towers, what makes tokens of theirs, and a decoder that says first what a turn was."""
+
+    def __init__(self, config: Config, decoder: Decoder, eyes: VisionTower | None) -> None:
+        super().__init__()
+        ears, width = config.ears, decoder.config.width
+        seen = eyes.width if eyes is not None else config.eyes
+        assert isinstance(seen, int)
+        self.config, self.layout, self.decoder, self.eyes = config, config.layout, decoder, eyes
+        self.projector = Projector(seen * config.merged**2, width)
+        sizes = ears.model_dump(exclude={"adapter", "kernel"})
+        self.ears = SpeechTower(**sizes)
+        self.adapter = StridedProjector(ears.width, ears.adapter, width, kernel=ears.kernel)
+
+    # -- what it reads ----------------------------------------------------------------------------------------------------
+
+    def prepare(self, sound: Sound) -> Tensor:
+        """(frames, mels) for `Ask.sound`. Raises `Refusal` for a sound of less than 85 ms."""
+        return self.ears.prepare([sound]).values[0]
+
+    def look(self, picture: Picture) -> Tensor:
+        """A picture (height, width, 3) uint8 RGB for `Ask.seen`: its tiles, and the whole behind them if there are several.
+
+        Raises ``ValueError`` where the eyes are elsewhere.
+        """
+        if self.eyes is None:
+            raise ValueError("This model has no eyes of its own.")
+        size = self.eyes.config.image_size
+        tokens = (size // self.eyes.config.patch_size // self.config.merged) ** 2
+        tiles = Stretched(self.eyes.preparation, size, tokens, self.config.budget)
+        with torch.no_grad():
+            return self.eyes.encode(Prepared(tiles.pixels([picture], tiles.plan(*picture.shape[:2])))).map
+
+    def see(self, seen: Tensor) -> Tensor:
+        """`Ask.seen` to (tokens, width of the decoder): 256 for a tile of 32 by 32 patches."""
+        tokens: Tensor = self.projector(space_to_depth(seen.to(self.decoder.device, self.decoder.dtype), self.config.merged))
+        return tokens.flatten(0, -2)
+
+    def hear(self, sounds: Sequence[Tensor]) -> list[Tensor]:
+        """Log-mel (frames, mels) each to (tokens, width of the decoder) each: `sound_tokens` of its frames.
+
+        Raises `Refusal` for fewer than seven frames.
+        """
+        if not sounds:
+            return []
+        seconds = torch.tensor([len(each) * HOP / RATE for each in sounds], dtype=torch.float64)
+        heard = self.ears.encode(Prepared(nn.utils.rnn.pad_sequence(list(sounds), batch_first=True), seconds))
+        tokens, valid = self.adapter(heard.tokens, heard.valid)
+        return [one[its] for one, its in zip(tokens, valid, strict=True)]
+
+    def segments(self, ask: Ask, heard: Tensor | None) -> Segments:
+        """A turn up to the bot's words, and these, which are learned."""
+        layout, made = self.layout, Segments([TextSegment(self.layout.user)])
+        if ask.seen is not None:
+            made += [MediaSegment(self.see(ask.seen), Modality.IMAGE, 0), TextSegment(layout.newline)]
+        if heard is not None:
+            made.append(MediaSegment(heard, Modality.AUDIO, int(ask.seen is not None)))
+        made += [TextSegment((*ask.words, *layout.close, *layout.bot)), TextSegment(ask.reply, learn=True)]
+        return made
+
+    def sequences(self, asks: Sequence[Ask]) -> MultimodalSequence:
+        """Each as the first turn of a conversation, one under another, padded on the right."""
+        heard = iter(self.hear([each.sound for each in asks if each.sound is not None]))
+        rows = []
+        for ask in asks:
+            prompt = self.layout.prompts[2 if ask.seen is None else min(1, len(ask.seen) - 1) if ask.sound is None else 0]
+            turn = self.segments(ask, None if ask.sound is None else next(heard))
+            rows.append(from_segments([TextSegment(prompt), *turn], self.decoder.embed, device=self.decoder.device))
+        return pad_batch(rows)
+
+    def read(self, sequence: MultimodalSequence) -> tuple[Tensor, MultimodalSequence]:
+        return self.decoder.read(sequence)
+
+    def logits(self, states: Tensor) -> Tensor:
+        return self.decoder.logits(states)
+
+    # -- what it says -----------------------------------------------------------------------------------------------------
+
+    def answers(self, asks: Sequence[Ask], most: int = 32) -> list[list[int]]:
+        """What it says to each, the likeliest token every time, with the state and without the end.
+
+        What turns out not to be for it gets the state alone: no further token is made.
+        """
+        said: list[list[int]] = [[] for _ in asks]
+        with torch.inference_mode():
+            sequence = self.sequences([Ask(each.words, each.sound, each.seen) for each in asks])
+            ends = sequence.valid.sum(1) - 1
+            before = torch.arange(sequence.length, device=ends.device) < ends[:, None]
+            session = DecoderBatch(self.decoder, len(asks))
+            session.read(sequence.select(before))
+        requests = [Request([self.layout.bot[-1]], most, (self.layout.end,)) for _ in asks]
+
+        def refused(row: int) -> bool:
+            return self.layout.state(said[row]) is State.NOT_FOR_ME
+
+        for step in generate_batch(session, requests, cancelled=refused):
+            if isinstance(step, Step):
+                said[step.row].append(step.token)
+        return said
+
+
+def as_turns(model: VITA, batch: Batch) -> MultimodalSequence:
+    """``batch["asks"]`` for `NextToken`."""
+    assert isinstance(batch, Mapping)
+    return model.sequences(batch["asks"])
+
+
+def sound_tokens(frames: int) -> int:
+    """Tokens that the decoder reads of so many frames of 10 ms: 12.5 a second. Raises ``ValueError`` where there is none."""
+    count = len(range(frames)[2::2][2::2][::2])
+    if not count:
+        raise ValueError(f"{frames} frames of sound give no token; 7 do.")
+    return count
+
+
+class Conversation:
+    """VITA live: what comes in is judged while it speaks, and silences it only if it was for it.
+
+    Two lanes share the model, each with a cache of its own. The lane that judges begins with all that the other has read and
+    said, so a noise costs the tokens of its own sound, and of the state.
+
+    Args:
+        capacity: tokens that a cache holds. Before it is full, what was said is forgotten but for the prompt.
+        prompt: of `Layout.prompts`.
+        most: tokens of an answer.
+
+    Attributes:
+        voice: what is to be spoken: (request, id).
+        history: questions that were answered, with what was said of the answer.
+        prefilled: tokens that were read as prompts so far.
+    """
+
+    def __init__(self, model: VITA, capacity: int = 2048, *, prompt: int = 2, most: int = 256, waiting: int = 4) -> None:
+        self.model, self._most = model, most
+        self.duplex: Duplex[Ask] = Duplex(waiting)
+        self.voice: SpeechQueue[tuple[int, int]] = SpeechQueue()
+        self.history: list[tuple[Ask, tuple[int, ...]]] = []
+        self.prefilled = 0
+        self._caches: list[KVCache | None] = [None, model.decoder.new_cache(capacity)]
+        self._said: list[list[int]] = [[], []]  # by each lane, of its last answer, the state with it
+        self._next: list[int | None] = [None, None]  # of each lane, what is said next and not read yet
+        words = model.layout.prompts[prompt]
+        self._prompt = len(words)
+        if words:
+            self._read(1, [TextSegment(words)])
+
+    def hear(self, ask: Ask) -> list[Action[Ask]]:
+        """Something was typed or heard. What it comes to, `step` finds out."""
+        return self.duplex.heard(ask)
+
+    def step(self) -> bool:
+        """Judge what waits, and say one more token. False where there was nothing to do."""
+        judging = self.duplex.judging
+        if judging is not None:
+            ask = self.duplex.request(judging)
+            self._act(self.duplex.judged(self._judge(judging.lane, ask) not in (None, State.NOT_FOR_ME)))
+        speaking = self.duplex.speaking
+        if speaking is not None:
+            self._say(speaking)
+        return judging is not None or speaking is not None
+
+    def run(self) -> None:
+        """Until all is said. Whoever plays the words takes them from `voice`; here they are taken at once."""
+        while self.step():
+            while self.voice.take() is not None:
+                pass
+
+    def _judge(self, lane: int, ask: Ask) -> State | None:
+        """Read it behind what the other lane has read and said, and say a state."""
+        layout, other = self.model.layout, 1 - lane
+        with torch.inference_mode():
+            heard = None if ask.sound is None else self.model.hear([ask.sound])[0]
+            turn = self.model.segments(Ask(ask.words, ask.sound, ask.seen), heard)
+            behind = self._caches[other]
+            assert behind is not None
+            unread = self._next[other]
+            if unread is not None or self.duplex.speaking is not None:  # an answer that is cut off ends here for this lane
+                turn = [TextSegment((*([] if unread is None else [unread]), layout.end)), *turn]
+            size = sum(len(each.ids) if isinstance(each, TextSegment) else len(each.features) for each in turn)
+            fits = behind.room >= size + self._most
+            self._caches[lane] = behind.fork(None if fits else self._prompt)
+            logits = self._read(lane, turn)
+            said: list[int] = []
+            for _ in layout.states[0]:
+                said.append(int(logits.argmax()))
+                if said[-1] == layout.end:
+                    break
+                logits = self._read(lane, [TextSegment(said[-1:])], prompt=False)
+        self._said[lane], self._next[lane] = said, int(logits.argmax())
+        return layout.state(said)
+
+    def _act(self, actions: Sequence[Action[Ask]]) -> None:
+        for action in actions:
+            number, lane = action.turn
+            if action.does == "forget":
+                self._caches[lane] = self._next[lane] = None
+            elif action.does == "hush":
+                self._keep(action.request, lane)
+                self._caches[lane] = self._next[lane] = None
+            elif action.does == "speak":
+                self.voice.begin(number)
+                self._caches[1 - lane] = self._next[1 - lane] = None
+
+    def _say(self, turn: Turn) -> None:
+        """The token that was decided on, and which one follows. A voice with no room is waited for."""
+        number, lane = turn
+        token, said = self._next[lane], self._said[lane]
+        assert token is not None
+        over = token == self.model.layout.end or len(said) >= self._most
+        if not over and not self.voice.put(number, (number, token)):
+            return
+        if over:
+            self._keep(self.duplex.request(turn), lane)
+            with torch.inference_mode():
+                self._read(lane, [TextSegment([self.model.layout.end])], prompt=False)
+            self._next[lane] = None
+            self._act(self.duplex.ended(number))
+            return
+        said.append(token)
+        with torch.inference_mode():
+            self._next[lane] = int(self._read(lane, [TextSegment([token])], prompt=False).argmax())
+
+    def _keep(self, ask: Ask, lane: int) -> None:
+        self.history.append((ask, tuple(self._said[lane][len(self.model.layout.states[0]) :])))
+
+    def _read(self, lane: int, segments: Segments, prompt: bool = True) -> Tensor:
+        """The logits (vocabulary,) of what follows."""
+        cache, decoder = self._caches[lane], self.model.decoder
+        assert cache is not None
+        with torch.inference_mode():
+            start = float(cache.next_position[0])
+            sequence = from_segments(segments, decoder.embed, start=start, device=decoder.device)
+            self.prefilled += sequence.length if prompt else 0
+            return decoder(sequence, cache, last=True)[0, 0]
+
+
+def build(config: Config, device: torch.device, dtype: torch.dtype) -> VITA:
+    decoder = open_language(config.language, device, dtype)
+    eyes = None if isinstance(config.eyes, int) else open_eyes(config.eyes, device, dtype)
+    used = {"language": decoder.config.source} | ({"eyes": eyes.model.config.to_dict()} if eyes else {})
+    return VITA(config.model_copy(update=used), decoder, eyes).to(device=device, dtype=dtype)
+
+
+_TINY = {
+    "model_type": "llama",
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 64,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.1,
+}
+TINY_LAYOUT = Layout(
+    prompts=((7, 8), (7, 9), (7,)), user=(1,), newline=(10,), close=(), bot=(2,), states=((3,), (4,), (5,)), end=0
+)
+_MIXTRAL = {
+    "model_type": "mixtral",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "vocab_size": 51760,
+    "max_position_embeddings": 32768,
+    "rope_theta": 1000000.0,
+}
+_INTERN_VIT = {
+    "model_type": "dinov2",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 448,
+    "patch_size": 14,
+}
+_SPELLED = Layout(
+    prompts=((1,), (1,), (1,)),
+    user=(2188, 28747),
+    newline=(13,),
+    close=(13,),
+    bot=(10471, 28747),
+    states=((51757,), (51758,), (51759,)),
+    end=2,
+)
+
+SYSTEM = System(
+    name="VITA",
+    paper="VITA: Towards Open-Source Interactive Omni Multimodal LLM, 2024, arXiv:2408.05211",
+    idea="The first token of every answer tells a question from what was not meant for it, so no wake word is needed.",
+    config=Config,
+    build=build,
+    sizes={
+        "tiny": Config(
+            language=_TINY,
+            layout=TINY_LAYOUT,
+            eyes=8,
+            ears=Ears(width=64, layers=2, heads=4, hidden=128, mels=40, dropout=0.0, adapter=96),
+        ),
+        "mixtral-8x7b": Config(language=_MIXTRAL, layout=_SPELLED, eyes=_INTERN_VIT),
+    },
+)
+
+
+def stages(
+    config: Config, *, learning_rate: float = 2e-5, aligning: float = 5e-4, steps: int = 1000, batch: int = 1
+) -> list[Stage]:
+    """The paper's: what pictures are, what sounds are, questions about pictures, and what is not a question at all.
+
+    The eyes are frozen throughout; the ears learn in the second stage alone. Its first stage, two languages in the decoder, is
+    one of words only and not here.
+    """
+
+    def stage(name: str, mixture: str, rate: float, *parts: str) -> Stage:
+        return Stage(
+            name=name,
+            trains={f"{part}.*": Rate(rate) for part in parts},
+            mixture=mixture,
+            objective=NextToken(sequence=as_turns),
+            steps=steps,
+            batch=batch,
+            warmup=0.03,
+            gradient_checkpointing=["decoder.layers.*"] if "decoder" in parts and config.language is not _TINY else [],
+        )
+
+    return [
+        stage("vision align", "pictures", aligning, "projector"),
+        stage("audio align", "sounds", aligning, "ears", "adapter"),
+        stage("vision tuning", "pictures", learning_rate, "decoder", "projector"),
+        stage("state tokens", "requests", learning_rate, "decoder", "projector"),
+    ]
+
+
+def recipe(
+    size: Literal["tiny", "mixtral-8x7b"] = "tiny",
+    steps: int = 200,
+    batch: int = 16,
+    learning_rate: float = 2e-3,
+    aligning: float = 2e-3,
+    seed: int = 0,
+) -> Recipe:
+    """Questions, babble, statements, asides and noises of `data.worlds.requests`, as sound; pictures are of one colour.
+
+    Args:
+        size: "mixtral-8x7b" is for ``--dry-run``, and for those who have its weights.
+    """
+    config = SYSTEM.sizes[size]
+
+    def model(device: torch.device) -> nn.Module:
+        return SYSTEM.new(config, seed=seed, device=device)
+
+    made = stages(config, learning_rate=learning_rate, aligning=aligning, steps=steps, batch=batch)
+
+    def batches(stage: Stage) -> Batches:
+        from serval.systems.assistants.spoken_requests import colours, requests
+
+        asks = colours(seed, 128) if stage.mixture == "pictures" else requests(seed, 64)
+        return shuffled(asks, stage.batch, lambda items: {"asks": list(items)}, seed=seed)
+
+    return Recipe(model, made, dict.fromkeys(("pictures", "sounds", "requests"), batches), seed=seed)
