@@ -224,7 +224,8 @@ def _expert_layer(layer: Any, config: Config, width: int) -> nn.Module:
     bank = AdapterBank(layer.mlp, width, adapters=config.adapters, hidden=config.hidden, condition=about if several else None)
     if config.noise and isinstance(bank.router, nn.Sequential):
         bank.router.append(GumbelNoise())
-    layer.mlp = bank if not several or config.routing == "instruction" else TokenCondition(bank, config.routing == "both")
+    changed: Any = layer
+    changed.mlp = bank if not several or config.routing == "instruction" else TokenCondition(bank, config.routing == "both")
     return ToldLayer(layer, {"condition": "instruction"} if several else {})
 
 
