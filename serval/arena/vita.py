@@ -13,14 +13,15 @@ import numpy as np
 from serval.arena.experiment import Claim, Experiment, Measure
 from serval.arena.fit import fit
 from serval.assistant.listening.duplex import Action, Duplex, SpeechQueue
+from serval.data.worlds.requests import CODES
 from serval.systems.assistants.spoken_requests import requests
 from serval.systems.assistants.vita import SYSTEM, VITA, Ask, State, as_turns
 from serval.training.batches import Batches, shuffled
 from serval.training.objectives.next_token import NextToken
 from serval.training.stage import Rate, Stage
 
-STEPS, TRAINED, TESTED = 350, 128, 40
-_TINY = SYSTEM.sizes["tiny"]
+STEPS, TRAINED, TESTED = 250, 256, 60
+_TINY = SYSTEM.sizes["tiny"].model_copy(update={"ears": CODES})
 
 ARMS = {
     "state and words": "the paper's: what is not for it gets a state, at which it stops, and words are learnt behind it",
@@ -33,7 +34,7 @@ ARMS = {
 
 @cache
 def _requests(seed: int, streams: int, side: int) -> list[Ask]:
-    return requests(2 * seed + side, streams)
+    return requests(2 * seed + side, streams, codes=True)
 
 
 def _state(ask: Ask) -> State:
@@ -57,15 +58,15 @@ def run(arm: str, seed: int, quick: bool) -> Mapping[str, float]:
     tested = _requests(seed, TESTED, 1)[: 16 if quick else None]
 
     def build() -> VITA:
-        model = SYSTEM.new(seed=seed)
+        model = SYSTEM.new(_TINY, seed=seed)
         assert isinstance(model, VITA)
         return model
 
     def data(stage: Stage) -> Batches:
         return shuffled(trained, stage.batch, lambda items: {"asks": list(items)}, seed=seed)
 
-    steps = STEPS // 35 if quick else STEPS
-    stage = Stage("requests", {"*": Rate(3e-3)}, "asks", NextToken(sequence=as_turns), steps=steps, batch=16, warmup=0.05)
+    steps = STEPS // 25 if quick else STEPS
+    stage = Stage("requests", {"*": Rate(3e-3)}, "asks", NextToken(sequence=as_turns), steps=steps, batch=24, warmup=0.05)
     began = time.monotonic()
     model = fit(build, [stage], data, seed)
     return _judged(model, tested) | {"train s": time.monotonic() - began}
@@ -179,8 +180,8 @@ def overheard(seed: int, *, halts: bool, minutes: float = 10) -> dict[str, float
 
 EXPERIMENT = Experiment(
     slug="vita",
-    question="Questions, and what is none or is for somebody else, come as sound or as text. What teaches a model to answer "
-    "the ones and to be silent at the others; and who is heard when a question, or a noise, comes while it speaks?",
+    question="Questions, and what is none or is for somebody else, come as codes of sound or as text. What teaches a model to "
+    "answer the ones and to be silent at the others; and who is heard when a question, or a noise, comes while it speaks?",
     arms=ARMS,
     measures=[
         Measure("false", "%", 1),

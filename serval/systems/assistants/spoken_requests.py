@@ -8,20 +8,19 @@ import torch
 
 from serval.data.worlds.requests import LETTERS, NUMBERS, Request, make, microphone, solve
 from serval.encoders.speech_tower import log_mel
-from serval.systems.assistants.vita import SYSTEM, TINY_LAYOUT, Ask, State
+from serval.systems.assistants.vita import SYSTEM, TINY_LAYOUT, Ask, Ears, State
 
 LETTER, NUMBER = 16, 43  # ids of "a" and of "zero"
 PARDON = LETTER + LETTERS.index(" ")
-_MELS = SYSTEM.sizes["tiny"].ears.mels
 
 
-def requests(seed: int, streams: int) -> list[Ask]:
+def requests(seed: int, streams: int, *, codes: bool = False) -> list[Ask]:
     """Four requests of each stream of `data.worlds.requests`, with what is to be said to each."""
-    return [as_ask(each) for stream in make(seed, streams, 4) for each in stream]
+    return [as_ask(each, codes=codes) for stream in make(seed, streams, 4) for each in stream]
 
 
-def as_ask(request: Request) -> Ask:
-    """Letters for what is typed, log-mel for what is heard.
+def as_ask(request: Request, *, codes: bool = False) -> Ask:
+    """Letters for what is typed; for what is heard, log-mel of its sound, or the codes of its letters and of who says them.
 
     The reply is the state, a number, and the end. Behind the state of what is not for it stand words that are never said, as in
     the paper: the answer to a question of somebody else, and what stands for "pardon?" to the rest.
@@ -31,8 +30,12 @@ def as_ask(request: Request) -> Ask:
     reply = (*TINY_LAYOUT.states[request.state - 1], word, TINY_LAYOUT.end)
     if request.kind == "typed":
         return Ask(words=tuple(LETTER + LETTERS.index(letter) for letter in request.words), reply=reply)
+    if codes:
+        return Ask(sound=torch.from_numpy(request.codes), reply=reply)
+    ears = SYSTEM.sizes["tiny"].ears
+    assert isinstance(ears, Ears)
     wave, _ = microphone([replace(request, gap=0.1)])
-    return Ask(sound=log_mel(torch.from_numpy(wave), _MELS), reply=reply)
+    return Ask(sound=log_mel(torch.from_numpy(wave), ears.mels), reply=reply)
 
 
 def colours(seed: int, count: int) -> list[Ask]:

@@ -106,6 +106,7 @@ class Config(SystemConfig):
     """
     Attributes:
         eyes: a backbone, or the width of maps that are made elsewhere.
+        ears: the tower and its adapter; or how many codes sound is made of where they come from elsewhere, a token each.
         budget: tiles of a picture at the most; with more than one it is also seen whole.
         merged: patches of so many by so many become one token.
     """
@@ -113,7 +114,7 @@ class Config(SystemConfig):
     language: Backbone
     layout: Layout
     eyes: Backbone | int
-    ears: Ears = Ears()
+    ears: Ears | int = Ears()
     budget: int = 12
     merged: int = 2
 
@@ -124,7 +125,7 @@ class Ask:
 
     Attributes:
         words: typed.
-        sound: (frames, mels) log-mel, `VITA.prepare`.
+        sound: (frames, mels) log-mel, `VITA.prepare`; (n,) int64 where it comes as codes.
         seen: (tiles, rows, columns, width of the eyes), of a picture's tiles, or of a video's frames in order.
         reply: ids with the state and the end.
     """
@@ -145,14 +146,21 @@ class VITA(nn.Module):
         assert isinstance(seen, int)
         self.config, self.layout, self.decoder, self.eyes = config, config.layout, decoder, eyes
         self.projector = Projector(seen * config.merged**2, width)
-        sizes = ears.model_dump(exclude={"adapter", "kernel"})
-        self.ears = SpeechTower(**sizes)
-        self.adapter = StridedProjector(ears.width, ears.adapter, width, kernel=ears.kernel)
+        if isinstance(ears, Ears):
+            self.ears: SpeechTower | nn.Embedding = SpeechTower(**ears.model_dump(exclude={"adapter", "kernel"}))
+            self.adapter = StridedProjector(ears.width, ears.adapter, width, kernel=ears.kernel)
+        else:
+            self.ears = nn.Embedding(ears, width)
 
     # -- what it reads ----------------------------------------------------------------------------------------------------
 
     def prepare(self, sound: Sound) -> Tensor:
-        """(frames, mels) for `Ask.sound`. Raises `Refusal` for a sound of less than 85 ms."""
+        """(frames, mels) for `Ask.sound`.
+
+        Raises `Refusal` for a sound of less than 85 ms, ``ValueError`` where sound comes as codes.
+        """
+        if not isinstance(self.ears, SpeechTower):
+            raise ValueError("This model has no ears of its own.")
         return self.ears.prepare([sound]).values[0]
 
     def look(self, picture: Picture) -> Tensor:
@@ -180,6 +188,8 @@ class VITA(nn.Module):
         """
         if not sounds:
             return []
+        if not isinstance(self.ears, SpeechTower):
+            return [self.ears(each.to(self.decoder.device)) for each in sounds]
         seconds = torch.tensor([len(each) * HOP / RATE for each in sounds], dtype=torch.float64)
         heard = self.ears.encode(Prepared(nn.utils.rnn.pad_sequence(list(sounds), batch_first=True), seconds))
         tokens, valid = self.adapter(heard.tokens, heard.valid)

@@ -6,6 +6,7 @@ import torch
 
 from serval.connectors.grid_reducer import depth_to_space, space_to_depth
 from serval.conversation.sequence import IGNORED, Modality
+from serval.data.worlds.requests import CODES
 from serval.encoders.sound import Sound
 from serval.encoders.speech_tower import moments
 from serval.refusal import Refusal
@@ -253,6 +254,16 @@ def test_every_stage_lets_its_parts_learn(number):
     assert learns and all(
         named[name].grad is not None and named[name].grad.abs().max() > 0 for name in learns if "bias" not in name
     )
+
+
+def test_sound_may_come_as_codes():
+    model = SYSTEM.new(TINY.model_copy(update={"ears": CODES}))
+    asks = requests(0, 4, codes=True)
+    sequence = model.sequences(asks)
+    heard = (sequence.modality == Modality.AUDIO).sum(1).tolist()
+    assert heard == [0 if each.sound is None else len(each.sound) for each in asks] and max(heard) > 15
+    with pytest.raises(ValueError, match="no ears of its own"):
+        model.prepare(Sound(np.zeros(4000, np.float32), 16_000))
 
 
 def test_a_sound_is_heard_as_it_was_learned(model):
