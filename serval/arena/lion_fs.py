@@ -34,6 +34,7 @@ from serval.training.stream_sample import StreamSample, as_streams
 
 STEPS, BATCH, RATE = 120, 4, 5e-3
 TRAINED, TESTED, FRAMES = 512, 12, 24
+HAND_STEPS, HAND_BATCH = 400, 8  # of the shorter streams with a hand; one model serves all three looks
 _TINY = SYSTEM.sizes["tiny"]
 _END = 0
 GENERAL, EGO = _TINY.eyes
@@ -80,7 +81,14 @@ def run(arm: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 
 def _fitted(
-    config: Config, samples: Sequence[StreamSample], seed: int, quick: bool, change: Callable[[LionFS], None] | None = None
+    config: Config,
+    samples: Sequence[StreamSample],
+    seed: int,
+    quick: bool,
+    change: Callable[[LionFS], None] | None = None,
+    *,
+    steps: int = STEPS,
+    batch: int = BATCH,
 ) -> tuple[LionFS, float]:
     """The model, and the seconds that it took to train."""
 
@@ -94,7 +102,7 @@ def _fitted(
     def data(stage: Stage) -> Batches:
         return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
 
-    made = stages(config, learning_rate=RATE, steps=STEPS // 10 if quick else STEPS, batch=BATCH)
+    made = stages(config, learning_rate=RATE, steps=steps // 10 if quick else steps, batch=batch)
     began = time.monotonic()
     model = fit(build, made, data, seed)
     return model, time.monotonic() - began
@@ -219,7 +227,7 @@ def _hands(seed: int, count: int, closer: float) -> list[HandStream]:
 def _handy(seed: int, quick: bool) -> tuple[LionFS, float]:
     """One model for all three looks: nothing of the slow path is trained."""
     samples = [from_hands(stream, hand_words(), _END) for stream in _hands(2 * seed, TRAINED, 0.5)]
-    return _fitted(_TINY, samples, seed, quick)
+    return _fitted(_TINY, samples, seed, quick, steps=HAND_STEPS, batch=HAND_BATCH)
 
 
 def _looks(arm: str, seed: int, quick: bool) -> dict[str, float]:
