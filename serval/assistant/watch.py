@@ -13,6 +13,7 @@ from serval.assistant.gates import build
 from serval.assistant.gates.gate import Gate, Score
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.policy import Decision, Policy
+from serval.assistant.teaching.taste import Taste
 from serval.assistant.view import ChangeKind, View
 from serval.encoders.percept import Looks
 
@@ -44,6 +45,7 @@ class Watch:
     understanding: Understanding
     gate: Gate
     policy: Policy
+    taste: Taste = field(default_factory=Taste)  # of the person who asked
     _gate_state: Any = field(init=False)
     _policy_state: Any = field(init=False)
 
@@ -57,15 +59,23 @@ class Watch:
             gathering: the last wake is not spoken yet; whatever happens now is company for it, not held back.
         """
         self._gate_state, score = self.gate.step(self._gate_state, view)
+        score = self.taste.judged(score, view, self.policy.threshold)
         if gathering and score.momentary and score.because and score.value >= self.policy.threshold:
             return score, Decision("wake", score.why, score.because)
         self._policy_state, decision = self.policy.step(self._policy_state, score, view.time)
         return score, decision
 
 
-def looks_for(understandings: list[Understanding]) -> Looks:
-    """What the small encoders must be able to see for these instructions: the union of what each needs."""
-    needs = [LOOKS[understanding.target] for understanding in understandings]
+TAUGHT_LOOKS = Looks(detect=True, features=True, hands=True)  # what a learned gate is shown, whatever is asked of it
+
+
+def looks_for(understandings: list[Understanding], *, learned: bool = False) -> Looks:
+    """What the small encoders must be able to see for these instructions: the union of what each needs.
+
+    Args:
+        learned: a learned gate decides about one of them.
+    """
+    needs = [LOOKS[understanding.target] for understanding in understandings] + [TAUGHT_LOOKS] * learned
     hands = any({ChangeKind.PUT, ChangeKind.TAKEN} & set(understanding.kinds) for understanding in understandings)
     return Looks(
         detect=any(look.detect for look in needs),
@@ -87,12 +97,15 @@ def make_watch(
     gate: str | None = None,
     likeness: Callable[[str], NDArray[np.float32]] | None = None,
     policy: Mapping[str, float] | None = None,
+    taste: Taste | None = None,
 ) -> Watch:
     """Build the gate named by the caller, else by the instruction, else by its understanding.
 
     Args:
         likeness: query sentence -> [1000] weights over ImageNet tags, for the likeness gate.
+        taste: what the thumbs of the person who asked come to.
     """
     weights = likeness(understanding.query) if likeness and understanding.target is Target.LIKENESS else None
-    built = build(gate or instruction.gate or understanding.gate, understanding, likeness_weights=weights)
-    return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})))
+    name = gate or instruction.gate or understanding.gate
+    built = build(name, understanding, likeness_weights=weights, text=instruction.text)
+    return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})), taste or Taste())

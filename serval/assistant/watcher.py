@@ -225,9 +225,9 @@ class Watcher:
         return filled.data
 
     def _is_news(self, wake: Wake, facts: tuple[Fact, ...], station: Station) -> bool:
-        """A change is news, and so is a wake of the instruction's own gate; what a poll finds may not be."""
+        """A change is news, and so is a wake of the instruction's own gate or a learned one; what a poll finds may not be."""
         asked, name = wake.watch.understanding, wake.watch.instruction.id
-        if wake.because or wake.watch.gate.name == asked.gate:
+        if wake.because or wake.watch.gate.name in (asked.gate, "learned"):
             return True
         before, station.found[name] = station.found.get(name), found(asked, facts)
         return is_news(asked, before, station.found[name])

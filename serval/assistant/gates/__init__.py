@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,17 +17,18 @@ from serval.assistant.gates.text import TextGate
 from serval.assistant.instructions.instruction import Understanding
 from serval.refusal import Refusal
 
-NAMES = ("objects", "novelty", "text", "likeness", "everything", "poll:SECONDS", "every:FRAMES")
+NAMES = ("objects", "novelty", "text", "likeness", "everything", "learned", "learned:FILE", "poll:SECONDS", "every:FRAMES")
 
-__all__ = ["NAMES", "Gate", "Score", "build"]
+__all__ = ["NAMES", "Gate", "Score", "build", "is_learned"]
 
 
-def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.float32] | None = None) -> Gate:
+def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.float32] | None = None, text: str = "") -> Gate:
     """The gate called ``name``, for an instruction understood in this way.
 
     Args:
-        name: one of `NAMES`, with a number in place of SECONDS or FRAMES.
+        name: one of `NAMES`, with a number in place of SECONDS or FRAMES, and weights of one's own in place of FILE.
         likeness_weights: ``[1000]`` over ImageNet tags; needed by "likeness".
+        text: the instruction's own words; needed by "learned".
 
     Raises:
         Refusal: no such gate, or one that cannot be built.
@@ -33,6 +36,10 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
     kind, _, number = name.partition(":")
     if kind in ("poll", "every"):
         return _polling(name, kind, number)
+    if is_learned(name):
+        from serval.assistant.gates.learned.gate import WEIGHTS, open_gate  # PyTorch, which no other gate needs
+
+        return open_gate(text, understanding, build(understanding.gate, understanding), Path(number) if number else WEIGHTS)
     if name == "objects":
         return ObjectsGate(understanding)
     if name == "text":
@@ -46,6 +53,11 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
             raise Refusal("gate likeness", "it needs the text embedding, and that is off", "run: serval weights fetch minilm")
         return LikenessGate(likeness_weights)
     raise Refusal(f"gate {name}", "there is no such gate", f"choose one of: {', '.join(NAMES)}")
+
+
+def is_learned(name: str | None) -> bool:
+    """Whether a gate of this name was taught, and so must be shown all that it was taught with."""
+    return name is not None and name.partition(":")[0] == "learned" and name != "learned:"
 
 
 def _polling(name: str, kind: str, number: str) -> Gate:
