@@ -28,7 +28,7 @@ from serval.training.stage import Rate, Stage
 
 GROUPS = ("general", "rec")
 SCENES, TESTED, THINGS = 1024, 64, (1, 3)
-GIVEN, STEPS, BATCH, RATE = 600, 180, 32, 3e-3
+GIVEN, STEPS, BATCH, RATE = 500, 150, 32, 3e-3
 SHARES = (0.0, 0.3, 0.6)  # of tags that are wrong
 _TINY = SYSTEM.sizes["tiny"]
 _NAMES = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]

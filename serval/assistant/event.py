@@ -62,6 +62,8 @@ class GateState(_Record):
     threshold: float
     policy: str = ""  # "wake", "silent", "standby"
     why: str = ""
+    words: tuple[str, ...] = Field((), description="the moment in a few words that thumbs are remembered by")
+    untuned: float | None = Field(None, description="the score before thumbs moved it; None when none did")
 
 
 class EventKind(StrEnum):

@@ -19,6 +19,7 @@ from serval.assistant.event import Event, EventKind
 from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.log import Unkept
 from serval.assistant.meaning import embedder, likeness
+from serval.assistant.teaching.taught import tastes_of
 from serval.assistant.timeline.diff import Difference, diff
 from serval.assistant.timeline.recording import FILE as RECORDING
 from serval.assistant.timeline.recording import Admitted, Recording
@@ -170,7 +171,7 @@ def replay(
     with timeline, recording:
         asked = {**info.arguments, **({"gate": gate} if gate else {}), **({"answerer": answerer} if answerer else {})}
         standing, weigh, words = standing_of(info), likeness(embedder()), build_answerer(asked.get("answerer"))
-        in_force = Standing(standing, asked.get("gate"), weigh)
+        in_force = Standing(standing, asked.get("gate"), weigh, tastes_of(asked.get("taught", {})))
         for each in standing:
             in_force.try_out(each)  # refuses a gate that cannot be
         looker = RecordedEyes(recording, {role: model for role, model in info.parts.items() if role in PARTS})

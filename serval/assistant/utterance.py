@@ -8,6 +8,7 @@ from typing import Any
 from serval.assistant.answers.answer import Answer
 from serval.assistant.desk import Wake
 from serval.assistant.event import Event, Evidence, Fact, GateState
+from serval.assistant.teaching.taste import words_of
 
 
 def evidence_of(facts: tuple[Fact, ...]) -> tuple[Evidence, ...]:
@@ -41,6 +42,8 @@ def utterance(
             threshold=threshold,
             policy=wake.decision.action,
             why=wake.decision.why or wake.score.why,
+            words=wake.score.words or words_of(wake.view, wake.because),
+            untuned=wake.score.untuned if score == wake.score.value else None,
         ),
         facts=facts,
         evidence=evidence_of(facts),

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 class Looker(Protocol):
     """Whatever can look at a frame: the live encoders, or a recording of what they saw."""
 
-    models: dict[str, str]
+    @property
+    def models(self) -> dict[str, str]: ...
 
     def look(self, frame: Frame, looks: Looks) -> Percept: ...
 

@@ -21,6 +21,8 @@ from serval.assistant.meaning import embedder, likeness
 from serval.assistant.memory import Memory
 from serval.assistant.run_folder import forget, fresh_folder
 from serval.assistant.station import Status
+from serval.assistant.teaching.looking import TaughtEyes
+from serval.assistant.teaching.taught import opened
 from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
@@ -62,16 +64,18 @@ class Watching:
         check(options)
         self.options, self.clock = options, RealClock()
         embed, at_hand = embedder(), available()
+        self.taught = opened(options.taught, can_name=at_hand.detect and at_hand.features)
+        names = self.taught.recall.names
 
         def understood(instruction: Instruction) -> Understood:
-            return Understood(instruction, understand(instruction.text, embed=embed, abilities=at_hand))
+            return Understood(instruction, understand(instruction.text, embed=embed, abilities=at_hand, taught=names))
 
         written, told = asked(options)
         self.standing = tuple(map(understood, [*written, *told]))
         understandings = [each.understanding for each in self.standing]
         self._needed = looks_at_most(understandings)
         weigh = likeness(embed)
-        in_force = Standing(self.standing, options.gate, weigh)
+        in_force = Standing(self.standing, options.gate, weigh, self.taught.tastes)
         for each in self.standing:
             in_force.try_out(each)  # now, so that no frame waits for its tags
         answerer = build_answerer(options.answerer)
@@ -100,7 +104,7 @@ class Watching:
         self._on_event, self._closed = on_event, False
         self.watcher = assemble(
             in_force,
-            looker=self.eyes,
+            looker=TaughtEyes(self.eyes, self.taught.recall) if self.taught.recall else self.eyes,
             answerer=answerer,
             timeline=self.timeline,
             memory=Memory(options.memory_mb),
@@ -266,6 +270,7 @@ class Watching:
             "fps": options.fps,
             "pace": self.pace,
             "memory_mb": options.memory_mb,
+            "taught": self.taught.told(),
         }
         parts = {**self.eyes.models, **answerer_models}
         return RunInfo(sources=tuple(infos), parts=parts, arguments=arguments, started=self.started)

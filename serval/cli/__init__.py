@@ -12,9 +12,11 @@ from serval.cli.ask import ask
 from serval.cli.chat import chat
 from serval.cli.data import app as data
 from serval.cli.export import export
+from serval.cli.feedback import feedback
 from serval.cli.instructions import app as instructions
 from serval.cli.replay import replay
 from serval.cli.systems import systems
+from serval.cli.teach import teach
 from serval.cli.timeline import timeline
 from serval.cli.train import train
 from serval.cli.watch import watch
@@ -34,6 +36,8 @@ app.command("watch")(watch)
 app.command("ask")(ask)
 app.command("why")(why)
 app.command("chat")(chat)
+app.command("teach")(teach)
+app.command("feedback")(feedback)
 app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)

@@ -133,13 +133,23 @@ class Eyes:
         Each crop is the box made square, since the tagger sees the middle square of what it is given. Empty when the
         tagger is off.
         """
+        return [tags for _, tags in self._look_closer(frame, boxes)]
+
+    def crop_features(self, frame: Frame, boxes: Sequence[Box]) -> list[NDArray[np.float32]]:
+        """Feature ``[1280]`` of each box's surroundings, cut out as for `crop_tags`."""
+        return [feature for feature, _ in self._look_closer(frame, boxes)]
+
+    def _look_closer(self, frame: Frame, boxes: Sequence[Box]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         if not boxes:
             return []
         with self._pixels:
             rgb = frame.rgb
         crops = [_square(rgb, box) for box in boxes]
-        tags = self._use("tags", lambda tagger: [_half(tagger.look(crop)[1]) for crop in crops])
-        return tags or []
+
+        def look(tagger: Any) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+            return [(_half(feature), _half(tags)) for feature, tags in map(tagger.look, crops)]
+
+        return self._use("tags", look) or []
 
     def _use(self, ability: str, work: Callable[[Any], Seen], cost: dict[str, float] | None = None) -> Seen | None:
         """Run ``work`` with the encoder, loading it first; None when it is off."""

@@ -16,6 +16,7 @@ class Detection:
 
     box: Box
     scores: NDArray[np.float32]  # [80] probability of each COCO class, in the order of `encoders.labels.COCO`
+    taught: tuple[str, float] | None = None  # the thing that a person taught, and how sure it is that this is it
 
 
 @dataclass(frozen=True)

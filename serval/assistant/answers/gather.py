@@ -86,7 +86,9 @@ def in_view(view: View, percept: Percept, fresh: bool = False) -> list[Seen]:
 
 
 def _name(detection: Detection) -> Seen:
-    """By its best class; by its group when only the classes of a group together are sure."""
+    """By what it was taught to be, else by its best class; by its group when only the classes of a group together are sure."""
+    if detection.taught is not None:
+        return Seen(detection.taught[0], detection.box, detection.taught[1])
     best = int(detection.scores.argmax())
     if detection.scores[best] >= SURE:
         return Seen(COCO[best], detection.box, float(detection.scores[best]))

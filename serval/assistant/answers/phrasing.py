@@ -13,6 +13,7 @@ from serval.assistant.answers.words import (
     article,
     counted,
     definite,
+    is_name,
     join,
     number,
     plain,
@@ -183,7 +184,7 @@ class _Voice:
         noun, count = plain(fact.subject), fact.count or 1
         others = self.count(FactKind.BEFORE, fact.subject)
         single = sum(each.subject == fact.subject for each in self.of(FactKind.CHANGE)) == 1
-        if fact.action == "appears" and count == 1 and others and single:
+        if fact.action == "appears" and count == 1 and others and single and not is_name(noun):
             return f"another {noun}"
         if fact.action == "leaves" and others == count and single and count < SEVERAL:
             return definite(noun) if count == 1 else f"the {counted(count, noun)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from serval.assistant.instructions.words import plural as plural
+from serval.encoders.labels import IMAGENET
 from serval.media.box import Box
 
 NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
@@ -26,6 +27,7 @@ PLAIN = {
 }
 _MASS = {"broccoli", "food", "text"}  # neither "a broccoli" nor "two broccolis"
 _PAIRS = {"scissors", "skis", "sunglasses", "binoculars", "swimming trunks"}
+_OWNERS = set("my our your his her its their the".split())
 _VOWEL_SOUND = set("aeiou")
 _A_DESPITE_VOWEL = ("uni", "use", "one", "eur", "uke")
 _AN_DESPITE_CONSONANT = ("hour", "honest", "heir")
@@ -49,8 +51,18 @@ def plain(label: str) -> str:
     return PLAIN.get(label, label)
 
 
+def is_name(noun: str) -> bool:
+    """Whether a noun that somebody taught means one thing and no other: ``my mug``, ``Anna's bicycle``, ``Bello``."""
+    first = noun.split(" ", 1)[0]
+    if first.casefold() in _OWNERS or first.endswith(("'s", "’s")):
+        return True
+    return noun[:1].isupper() and noun not in IMAGENET and noun not in PLAIN.values()
+
+
 def article(noun: str) -> str:
-    """``a person``, ``an umbrella``, ``some broccoli``, ``a pair of scissors``."""
+    """``a person``, ``an umbrella``, ``some broccoli``, ``a pair of scissors``, ``my mug``."""
+    if is_name(noun):
+        return noun
     if noun in _MASS:
         return f"some {noun}"
     if noun in _PAIRS:
@@ -59,7 +71,9 @@ def article(noun: str) -> str:
 
 
 def definite(noun: str) -> str:
-    """``the person``, ``the pair of scissors``."""
+    """``the person``, ``the pair of scissors``, ``my mug``."""
+    if is_name(noun):
+        return noun
     return f"the pair of {noun}" if noun in _PAIRS else f"the {noun}"
 
 
@@ -80,6 +94,8 @@ def counted(count: int, noun: str) -> str:
         return f"{'no' if count == 0 else 'some'} {noun}"
     if noun in _PAIRS:
         return f"{number(count)} {'pair' if count == 1 else 'pairs'} of {noun}"
+    if count == 1 and is_name(noun):
+        return noun
     return f"{number(count)} {noun if count == 1 else plural(noun)}"
 
 

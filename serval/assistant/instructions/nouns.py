@@ -14,6 +14,7 @@ from serval.assistant.instructions.words import plural, singular
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # n texts -> [n, d], rows of unit length
 
 ALIKE = 0.7  # cosine from which a noun counts as the class: 22 of 25 nouns were right there
+STAND_INS = tuple(map(chr, range(0xA000, 0xA400)))  # letters (of Yi) that stand for taught names, see `taught_nouns`
 LIKE_A_TAG = 0.48  # cosine to its nearest tag below which a noun says nothing to the tags: invented words reach 0.46
 
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
@@ -162,6 +163,8 @@ def lookup(noun: str) -> Noun | None:
     words = noun.lower().split()
     if not words:
         return None
+    if words[0][0] in STAND_INS:
+        return Noun((words[0][0],)) if len(words) == 1 else None
     known = table()
     return known.get(" ".join(words)) or known.get(" ".join([*words[:-1], singular(words[-1])]))
 

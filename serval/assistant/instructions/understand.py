@@ -7,6 +7,7 @@ A table of nouns and a small grammar do it; sentence embeddings only find the cl
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serval.assistant.instructions import read_back
@@ -14,9 +15,10 @@ from serval.assistant.instructions.grammar import Clause, parse
 from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.instructions.limits import out_of_reach
 from serval.assistant.instructions.noun_phrase import NounPhrase
-from serval.assistant.instructions.nouns import LIKE_A_TAG, Embed, Noun, nearest_tags, resolve
+from serval.assistant.instructions.nouns import LIKE_A_TAG, STAND_INS, Embed, Noun, nearest_tags, resolve
 from serval.assistant.instructions.places import PLACES
 from serval.assistant.instructions.request import Request, Unreadable, is_everything, is_scene, read, text_shape
+from serval.assistant.instructions.taught_nouns import spell_out, stand_in
 from serval.assistant.instructions.words import plural, singular
 from serval.assistant.timeline.plain import one_line
 from serval.assistant.view import ChangeKind
@@ -27,20 +29,23 @@ _TO_SIT_ON = {"bench", "chair", "couch", "bed", "toilet", "dining table"}
 _LIKENESS_CONFIDENCE = 0.5
 
 
-def understand(text: str, *, embed: Embed | None = None, abilities: Looks | None = None) -> Understanding:
+def understand(
+    text: str, *, embed: Embed | None = None, abilities: Looks | None = None, taught: Sequence[str] = ()
+) -> Understanding:
     """What an instruction in plain words asks for.
 
     Args:
         embed: sentence embeddings, for nouns that the table lacks; None uses the table alone.
         abilities: which small encoders this machine has; None is all of them.
+        taught: names of things that a person taught.
 
     Returns:
         With target NOTHING and a reason in ``cannot`` whenever any part of the sentence could not be honoured.
     """
     try:
-        found = _understand(one_line(text[:2000]), embed)
+        found = spell_out(_understand(stand_in(one_line(text[:2000]), taught), embed), taught)
     except Unreadable as unreadable:
-        return _nothing(read_back.cannot(unreadable.topic, unreadable.about[:80]))
+        return spell_out(_nothing(read_back.cannot(unreadable.topic, unreadable.about[:80])), taught)
     missing = _missing(found, abilities, embed is not None) if abilities is not None else ""
     return _nothing(read_back.off(missing)) if missing else found
 
@@ -197,7 +202,7 @@ class _Meaning:
         if not self._clause.on:
             return ""
         labels = resolve(self._clause.on, self._embed).labels
-        if len(labels) != 1:
+        if len(labels) != 1 or labels[0] in STAND_INS:
             raise Unreadable("place", self._clause.on)
         return labels[0]
 

@@ -18,6 +18,7 @@ _MEMBERS = tuple(np.array([COCO.index(label) for label in COCO_GROUPS.get(group,
 _IN_GROUPS = np.concatenate(_MEMBERS)  # classes ordered by group, and where each group begins
 _GROUP_STARTS = np.cumsum([0, *(len(members) for members in _MEMBERS[:-1])])
 PERSON = GROUPS.index("person")
+AGREED = 0.4  # mean certainty over the last looks from which a taught name is a track's own
 _FLOOR = 0.05  # class scores below this are noise, and ten of them would add up to something
 
 
@@ -25,6 +26,9 @@ def group_vector(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """``scores [80]`` → probability of each of `GROUPS`: noisy-or over the classes that are taken for one another."""
     heard = np.where(scores >= _FLOOR, scores, 0.0)[_IN_GROUPS].astype(np.float64)
     return (1.0 - np.multiply.reduceat(1.0 - heard, _GROUP_STARTS)).astype(np.float32)
+
+
+Taught = tuple[str, float] | None  # as in `Detection`
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Followed:
     there: float  # last hit, or since then the last picture in which nothing had changed
     groups: NDArray[np.float32]  # [len(GROUPS)] running mean over hits
     classes: NDArray[np.float32]  # [80] running mean over hits
+    taught: dict[str, float] = field(default_factory=dict)  # names that a person taught: running mean over hits
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=6))  # (time, group score) of hits
     velocity: tuple[float, float] = (0.0, 0.0)  # picture widths / heights a second
     hits: int = 1
@@ -59,7 +64,13 @@ class Followed:
 
     @property
     def group(self) -> str:
-        return GROUPS[int(self.groups.argmax())]
+        return self.known_as or GROUPS[int(self.groups.argmax())]
+
+    @property
+    def known_as(self) -> str:
+        """The taught name that most looks agree on; "" when none does."""
+        name = max(self.taught, key=lambda each: self.taught[each], default="")
+        return name if name and self.taught[name] >= AGREED else ""
 
     @property
     def confirmed(self) -> bool:
@@ -79,7 +90,9 @@ class Followed:
         dx, dy = self.velocity[0] * gap, self.velocity[1] * gap
         return Box(self.box.left + dx, self.box.top + dy, self.box.right + dx, self.box.bottom + dy)
 
-    def hit(self, box: Box, scores: NDArray[np.float32], groups: NDArray[np.float32], now: float) -> None:
+    def hit(
+        self, box: Box, scores: NDArray[np.float32], groups: NDArray[np.float32], now: float, taught: Taught = None
+    ) -> None:
         """Take a detection as this object's."""
         gap = max(now - self.seen, 1e-3)
         (x, y), (x0, y0) = box.center, self.box.center
@@ -91,11 +104,15 @@ class Followed:
         share = 1.0 / min(self.hits + 1, 5)  # a mean at first, then a memory of about five hits
         self.groups = self.groups + share * (groups - self.groups)
         self.classes = self.classes + share * (scores - self.classes)
+        self.taught = {name: mean * (1 - share) for name, mean in self.taught.items() if mean > 0.01}
+        if taught is not None:
+            self.taught[taught[0]] = self.taught.get(taught[0], 0.0) + share * taught[1]
         moved = self.resting_box is None or _moved(self.resting_box, box) > 0.25
         if moved:
             self.resting_box, self.still_since = box, now
         self.box, self.seen, self.there, self.hits, self.missed = box, now, now, self.hits + 1, 0
-        self.recent.append((now, float(groups[int(self.groups.argmax())])))
+        known = taught[1] if taught is not None and taught[0] == self.known_as else 0.0
+        self.recent.append((now, max(float(groups[int(self.groups.argmax())]), known)))
         self.widest, self.tallest = max(self.widest, box.width), max(self.tallest, box.height)
         self.best = max(self.best, float(groups.max()))
 
@@ -103,7 +120,7 @@ class Followed:
         """Go on as ``found``, which turned out to be this object seen again."""
         self.box, self.velocity, self.missed = found.box, found.velocity, found.missed
         self.seen, self.there = found.seen, found.there
-        self.hits, self.best = self.hits + found.hits, max(self.best, found.best)
+        self.hits, self.best, self.taught = self.hits + found.hits, max(self.best, found.best), found.taught or self.taught
         self.recent.extend(found.recent)
         self.resting_box, self.still_since = found.resting_box, found.still_since
         if found.touched > self.touched:
@@ -116,7 +133,7 @@ class Followed:
         scores = self.classes[members]
         order = np.argsort(-scores, kind="stable")
         leads = len(members) == 1 or scores[order[0]] > 1.5 * scores[order[1]]
-        label = COCO[members[order[0]]] if leads else GROUPS[best_group]
+        label = self.known_as or (COCO[members[order[0]]] if leads else GROUPS[best_group])
         ranked = np.argsort(-self.classes, kind="stable")[:4]
         others = tuple((COCO[each], round(float(self.classes[each]), 4)) for each in ranked if COCO[each] != label)
         return label, others

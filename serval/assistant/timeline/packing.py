@@ -35,6 +35,8 @@ def pack(percept: Percept) -> bytes:
     if percept.detections is not None:
         arrays["detections.box"] = _boxes([each.box for each in percept.detections])
         arrays["detections.scores"] = _half(_stack([each.scores for each in percept.detections]))
+        if any(each.taught for each in percept.detections):
+            words["taught"] = [each.taught for each in percept.detections]
     if percept.hands is not None:
         arrays["hands.box"] = _boxes([each.box for each in percept.hands])
         arrays["hands.score"] = np.array([(each.score, each.present) for each in percept.hands], np.float32).reshape(-1, 2)
@@ -67,7 +69,8 @@ def unpack(data: bytes) -> Percept:
         detections = hands = faces = text = None
         if "detections.box" in arrays:
             scores = arrays["detections.scores"].astype(np.float32)
-            detections = tuple(map(Detection, _unboxed(arrays["detections.box"]), scores))
+            taught = [each and (str(each[0]), float(each[1])) for each in words.get("taught", [None] * len(scores))]
+            detections = tuple(map(Detection, _unboxed(arrays["detections.box"]), scores, taught))
         if "hands.box" in arrays:
             points = iter(arrays["hands.points"])
             shown = [next(points) if pointing else None for pointing in words["pointing"]]
