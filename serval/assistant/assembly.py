@@ -19,6 +19,8 @@ from serval.assistant.log import Log
 from serval.assistant.memory import Memory
 from serval.assistant.perception import Perception
 from serval.assistant.station import Station
+from serval.assistant.teaching.taste import Taste
+from serval.assistant.teaching.thumbs import asked_as
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.watch import Watch, looks_for, make_watch
 from serval.assistant.watcher import Looker, Watcher
@@ -39,6 +41,7 @@ class Standing:
     Args:
         gate: name of a gate that replaces every instruction's own.
         likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
+        tastes: what thumbs come to, by the `teaching.thumbs.asked_as` of the instruction that they were given for.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class Standing:
         held: Sequence[Understood],
         gate: str | None = None,
         likeness: Callable[[str], NDArray[np.float32]] | None = None,
+        tastes: Mapping[str, Taste] | None = None,
     ) -> None:
         self._held = {each.instruction.id: each for each in held}
-        self._gate, self._likeness = gate, likeness
+        self._gate, self._likeness, self._tastes = gate, likeness, tastes or {}
         self.book = InstructionBook([each.instruction for each in held])
 
     @property
@@ -87,7 +91,8 @@ class Standing:
             self._make(new)
 
     def _make(self, new: Understood) -> Watch:
-        return make_watch(new.instruction, new.understanding, self._gate, self._likeness)
+        taste = self._tastes.get(asked_as(new.instruction.text))
+        return make_watch(new.instruction, new.understanding, self._gate, self._likeness, taste=taste)
 
     def _here(self, source: str) -> list[Understood]:
         here = [self._held[instruction.id] for instruction in self.book.for_source(source)]

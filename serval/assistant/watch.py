@@ -13,6 +13,7 @@ from serval.assistant.gates import build
 from serval.assistant.gates.gate import Gate, Score
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.policy import Decision, Policy
+from serval.assistant.teaching.taste import Taste
 from serval.assistant.view import ChangeKind, View
 from serval.encoders.percept import Looks
 
@@ -44,6 +45,7 @@ class Watch:
     understanding: Understanding
     gate: Gate
     policy: Policy
+    taste: Taste = field(default_factory=Taste)  # of the person who asked
     _gate_state: Any = field(init=False)
     _policy_state: Any = field(init=False)
 
@@ -57,6 +59,7 @@ class Watch:
             gathering: the last wake is not spoken yet; whatever happens now is company for it, not held back.
         """
         self._gate_state, score = self.gate.step(self._gate_state, view)
+        score = self.taste.judged(score, view, self.policy.threshold)
         if gathering and score.momentary and score.because and score.value >= self.policy.threshold:
             return score, Decision("wake", score.why, score.because)
         self._policy_state, decision = self.policy.step(self._policy_state, score, view.time)
@@ -94,13 +97,15 @@ def make_watch(
     gate: str | None = None,
     likeness: Callable[[str], NDArray[np.float32]] | None = None,
     policy: Mapping[str, float] | None = None,
+    taste: Taste | None = None,
 ) -> Watch:
     """Build the gate named by the caller, else by the instruction, else by its understanding.
 
     Args:
         likeness: query sentence -> [1000] weights over ImageNet tags, for the likeness gate.
+        taste: what the thumbs of the person who asked come to.
     """
     weights = likeness(understanding.query) if likeness and understanding.target is Target.LIKENESS else None
     name = gate or instruction.gate or understanding.gate
     built = build(name, understanding, likeness_weights=weights, text=instruction.text)
-    return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})))
+    return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})), taste or Taste())

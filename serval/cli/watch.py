@@ -53,6 +53,9 @@ def watch(
     memory_mb: Annotated[float, typer.Option(help="Cap on the memory of pictures, events and notes.")] = 256.0,
     recording_mb: Annotated[float, typer.Option(help="Cap on the recording's size on disk.")] = 2048.0,
     threads: Annotated[int, typer.Option(help="Threads of each encoder.")] = 1,
+    taught: Annotated[
+        Path | None, typer.Option(help="Folder of what you taught (serval teach, serval feedback). [~/.local/share/serval]")
+    ] = None,
     timeline: Annotated[
         str | None, typer.Option(help="postgresql://…?run=NAME for the events; SQLite in the run folder otherwise.")
     ] = None,
@@ -85,6 +88,7 @@ def watch(
         memory_mb=memory_mb,
         recording_mb=recording_mb,
         threads=threads,
+        taught=taught,
         timeline=timeline,
     )
     watching = Watching(options, on_event=lambda event: view.event(event))

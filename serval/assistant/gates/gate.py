@@ -17,6 +17,8 @@ class Score:
     because: tuple[Change, ...] = ()  # the changes that the score rests on
     standby: bool = False  # something is under way but not settled
     momentary: bool = False  # it happened now: each one counts by itself. Otherwise a level, of which only the rise counts
+    words: tuple[str, ...] = ()  # the moment in a few words that thumbs are remembered by, see `teaching.taste`
+    untuned: float | None = None  # the value before thumbs moved it
 
 
 class Gate(Protocol):

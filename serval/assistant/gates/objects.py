@@ -5,9 +5,10 @@ from __future__ import annotations
 from serval.assistant.gates.gate import Score
 from serval.assistant.instructions.instruction import Understanding
 from serval.assistant.view import Change, ChangeKind, View
-from serval.encoders.labels import group_of
+from serval.encoders.labels import COCO, COCO_GROUPS, group_of
 
 _SHARE = 0.7  # what a change is worth whose surface or side could not be told
+_KINDS = {*COCO, *COCO_GROUPS}
 _PARTNERS = {ChangeKind.APPEARS: ChangeKind.PUT, ChangeKind.LEAVES: ChangeKind.TAKEN}  # put there is also: came there
 
 
@@ -67,9 +68,10 @@ class ObjectsGate:
         if not self._asked.labels or label in self._asked.labels:
             return True
         group = group_of(label)
-        if group not in self._groups:
+        if group not in self._groups and label in _KINDS:
             return False
-        return label == group or any(other in self._asked.labels and score >= 0.2 for other, score in alternatives)
+        # a thing with a taught name is also what the detector takes it for
+        return label == group in _KINDS or any(other in self._asked.labels and score >= 0.2 for other, score in alternatives)
 
     def _level(self, view: View) -> Score:
         asked = self._asked
