@@ -5,6 +5,7 @@ Without npm that is everything but the detector, whose part only npm brings.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -31,6 +32,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     return (yield from _skipping())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What whoever runs the tests has taught is not looked at."""
+    os.environ["SERVAL_DATA"] = str(tmp_path_factory.getbasetemp() / "nobody")
 
 
 @pytest.fixture
