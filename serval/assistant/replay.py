@@ -206,6 +206,8 @@ def replay(
                     amended.before(item)
                     watcher.observe(item)
                 progress(item.time)
+            for event in timeline.events(kind=EventKind.ANSWER):
+                watcher.publish(event)  # heard: the recording holds no sound to hear it again
             watcher.finish()
         if looker.missed:
             log.warning("%d looks were asked for that the recording does not hold", looker.missed)

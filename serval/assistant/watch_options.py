@@ -31,6 +31,7 @@ class WatchOptions:
     memory_mb: float = 256.0
     recording_mb: float = 2048.0
     threads: int = 1
+    listen: bool = False  # to the sources' own sound, for questions
     taught: Path | None = None  # folder of what a person taught; their own when it exists
     timeline: str | None = None  # postgresql:// address; SQLite in the run folder otherwise
 

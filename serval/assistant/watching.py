@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,11 @@ from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
 from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.instructions.live_file import LiveFile
+from serval.assistant.instructions.nouns import resolve
 from serval.assistant.instructions.understand import understand
+from serval.assistant.listening.answering import Questions
+from serval.assistant.listening.build import open_listeners
+from serval.assistant.listening.listener import Listener
 from serval.assistant.meaning import embedder, likeness
 from serval.assistant.memory import Memory
 from serval.assistant.run_folder import forget, fresh_folder
@@ -27,9 +32,11 @@ from serval.assistant.timeline.export.annotated_video import AnnotatedVideo
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
+from serval.assistant.view import View
 from serval.assistant.watch import looks_at_most, looks_for
 from serval.assistant.watch_options import WatchOptions, asked, check
 from serval.encoders.eyes import Eyes, abilities, available
+from serval.media.frame import Frame
 from serval.refusal import Refusal
 from serval.sources.clock import RealClock
 from serval.sources.feed import Feed, Pace
@@ -47,6 +54,7 @@ class Summary:
     said: int
     status: Status
     drops: dict[str, dict[str, int]] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)  # utterances, by what was decided about them
 
 
 class Watching:
@@ -79,12 +87,22 @@ class Watching:
         for each in self.standing:
             in_force.try_out(each)  # now, so that no frame waits for its tags
         answerer = build_answerer(options.answerer)
+        self.questions = Questions(answerer, lambda noun: resolve(noun, embed).labels)
+        self.listeners: dict[str, Listener] = {}
         self.sources = self._open_sources()
         try:
             live = any(source.live for source in self.sources)
             self.pace: Pace = options.pace or ("realtime" if live else "fast")
             self.feed = Feed(self.sources, pace=self.pace, fps=options.fps, clock=self.clock)
             self.video = self._open_video()
+            if options.listen:
+                self.listeners = open_listeners(
+                    self.sources,
+                    self.questions,
+                    lambda event: self.watcher.publish(event),
+                    threaded=self.pace == "realtime",
+                    now=self.clock.now if self.pace == "realtime" else None,
+                )
             self.eyes = Eyes.open(self._needed, options.threads)
             if self.pace == "realtime":
                 self.eyes.warm(looks_for(understandings))  # now, so that no frame waits for it
@@ -97,6 +115,8 @@ class Watching:
                 forget(self.folder)
                 raise
         except BaseException:
+            for listener in self.listeners.values():
+                listener.close()
             for source in self.sources:
                 source.close()
             raise
@@ -142,13 +162,14 @@ class Watching:
             self._read_back()
             self.clock.restart()  # watching starts now; a file at its own pace would lose what plays before
             waits = self.pace == "realtime" and self.options.instructions is not None  # its file may still bring some
-            blind = all(each.understanding.cannot for each in self.standing) and not waits
+            blind = all(each.understanding.cannot for each in self.standing) and not waits and not self.listeners
             for item in () if blind else self.feed.items():
                 if isinstance(item, SourceNote):
                     self.watcher.note(item)
                 else:
                     self._amending.before(item)
                     view = self.watcher.observe(item)
+                    self._listen(item, view)
                     if self.video is not None:
                         self.video.see(item, view)
             waited = self.clock.now() if any(source.live for source in self.sources) else 0.0
@@ -162,7 +183,8 @@ class Watching:
         status = self.watcher.status()
         drops = {name: dict(counts) for name, counts in self.feed.drops.items()}
         seconds = max(status.time, waited)
-        return Summary(self.folder, seconds, time.monotonic() - began, status.said, status, drops)
+        heard = sum((Counter(each.heard) for each in self.listeners.values()), Counter[str]())
+        return Summary(self.folder, seconds, time.monotonic() - began, status.said, status, drops, dict(heard))
 
     def stop(self) -> None:
         """End `run` soon; may be called from another thread."""
@@ -174,6 +196,8 @@ class Watching:
             return
         self._closed = True
         self.feed.close()
+        for listener in self.listeners.values():
+            listener.close()
         self.watcher.finish()
         if self.video is not None:
             self.video.close()
@@ -185,7 +209,16 @@ class Watching:
     def _tell(self, event: Event) -> None:
         if self.video is not None:
             self.video.say(event)
+        if self.listeners:
+            self.questions.told(event)
         self._on_event(event)
+
+    def _listen(self, frame: Frame, view: View) -> None:
+        """What was said up to this frame is answered from what was seen up to it."""
+        if self.listeners:
+            self.questions.see(frame, view)
+            if (listener := self.listeners.get(frame.source)) is not None:
+                listener.until(frame.time)
 
     def _equip(self, understandings: list[Understanding]) -> dict[str, str]:
         """Have the encoders that these need, and name the parts of all that are in use."""

@@ -56,6 +56,9 @@ def watch(
     taught: Annotated[
         Path | None, typer.Option(help="Folder of what you taught (serval teach, serval feedback). [~/.local/share/serval]")
     ] = None,
+    listen: Annotated[
+        bool, typer.Option("--listen", help="Hear the files' own sound, and answer what is asked with “Serval, …” before it.")
+    ] = False,
     timeline: Annotated[
         str | None, typer.Option(help="postgresql://…?run=NAME for the events; SQLite in the run folder otherwise.")
     ] = None,
@@ -89,6 +92,7 @@ def watch(
         recording_mb=recording_mb,
         threads=threads,
         taught=taught,
+        listen=listen,
         timeline=timeline,
     )
     watching = Watching(options, on_event=lambda event: view.event(event))
@@ -110,6 +114,9 @@ def watch(
             f"Watched {summary.seconds:.1f} s in {summary.took:.1f} s ({speed:.1f} x real time) · "
             f"said {summary.said} · answerer {summary.status.answer_seconds:.2f} s · kept in {summary.folder}"
         )
+        if listen:
+            heard = ", ".join(f"{count} {decided}" for decided, count in summary.heard.items() if count)
+            typer.echo(f"Heard: {heard or 'nobody'}")
     if all(each.understanding.cannot for each in watching.standing):
         typer.echo("Nothing was watched for: none of the instructions can be detected with the parts here.", err=True)
         raise typer.Exit(2)

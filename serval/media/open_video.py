@@ -7,7 +7,8 @@ and durations are checked on headers before anything is decoded; and no text of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -17,10 +18,11 @@ from serval.media.explain import explain
 from serval.media.limits import MediaLimits
 from serval.media.local_file import open_regular, printable
 from serval.media.sniff import HEAD, sniff
+from serval.media.sound_track import SoundTrack
 from serval.media.video import VIDEO_DECODERS, Video
 from serval.refusal import Refusal
 
-_SOUND_DECODERS = (  # only so that headers are understood; sound is not decoded here
+_SOUND_DECODERS = (  # known, so that headers are understood and what is heard can be decoded
     "aac mp2 mp2float mp3 mp3float ac3 eac3 opus vorbis flac pcm_s16le pcm_s16be pcm_u8 pcm_alaw pcm_mulaw pcm_s24le pcm_f32le"
 ).split()
 _LIVE = {"analyzeduration": "1000000", "fpsprobesize": "0"}  # be quick: the rate does not matter, the first picture does
@@ -43,7 +45,33 @@ def open_video(path: Path | str, *, source: str = "", limits: MediaLimits | None
     Raises:
         Refusal: missing, empty, no video container, a playlist or the like, sound alone, beyond the limits, or not decodable.
     """
-    path, limits = Path(path), limits or MediaLimits()
+    limits = limits or MediaLimits()
+    with _opened(Path(path), limits) as (container, raw, what):
+        return Video(container, what=what, source=source, limits=limits, threads=threads, stored=True, file=raw)
+
+
+def open_sound(path: Path | str, *, rate: int = 16_000, limits: MediaLimits | None = None) -> SoundTrack | None:
+    """The sound of a video file, one channel at ``rate`` samples a second; None where it has none that can be decoded.
+
+    Raises:
+        Refusal: see `open_video`.
+    """
+    limits = limits or MediaLimits()
+    with open_video(path, limits=limits) as video:
+        origin = 0.0 if video.container_name == "avi" else video.begins  # AVI has no stamps: a decoder's delay shifts them
+    with _opened(Path(path), limits) as (container, raw, _):
+        streams = [each for each in container.streams.audio if each.codec_context is not None]
+        stream = next((each for each in streams if each.codec_context.name in _SOUND_DECODERS), None)
+        if stream is not None:
+            return SoundTrack(container, raw, stream, origin=origin, rate=rate, limits=limits)
+        container.close()
+        raw.close()
+        return None
+
+
+@contextmanager
+def _opened(path: Path, limits: MediaLimits) -> Iterator[tuple[av.container.InputContainer, BinaryIO, str]]:
+    """The container of a file, the file, and what it is called. Whatever goes wrong closes both, and is a `Refusal`."""
     what = printable(path.name)
     raw, demuxer = open_regular(path, limits), ""
     try:
@@ -51,7 +79,7 @@ def open_video(path: Path | str, *, source: str = "", limits: MediaLimits | None
         raw.seek(0)
         container = _open(_LocalFile(raw), demuxer, what)
         try:
-            return Video(container, what=what, source=source, limits=limits, threads=threads, stored=True, file=raw)
+            yield container, raw, what
         except BaseException:
             container.close()
             raise

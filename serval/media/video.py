@@ -66,6 +66,7 @@ class Video:
 
     Attributes:
         info: what the headers and the first picture say; ``None`` where a live stream has sound alone.
+        begins: the stamp of the first picture in seconds, which is the 0 of their times; 0 before there was one.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Video:
         self._what, self._source, self._limits, self._stored = what, source, limits, stored
         self._stream = self._picture_stream()
         self._undecodable = 0
+        self.begins = 0.0
         self._reached = 0.0  # end of the last packet of any stream, on the container's clock
         self.info: VideoInfo | None = None
         if self._stream is None:
@@ -177,7 +179,9 @@ class Video:
             if not isinstance(picture, av.VideoFrame):
                 yield picture._replace(time=last, data={"pictures": index}) if isinstance(picture, Remark) else picture
                 continue
-            time, jump = timestamps.place(_stamp(picture))
+            stamp = _stamp(picture)
+            self.begins = self.begins if index else stamp or 0.0
+            time, jump = timestamps.place(stamp)
             frame = Frame(picture, source=self._source, index=index, time=time, rotation=_quarter_turns(picture.rotation))
             if size != (frame.width, frame.height):
                 try:

@@ -111,6 +111,10 @@ def _convert(part: Part, work: Path) -> None:
         from serval.weights import pth
 
         pth.convert(work / "model.pth", work)
+    elif part.convert == "ctranslate2":
+        from serval.weights import ctranslate2
+
+        ctranslate2.convert(work / "model.bin", work)
     else:
         from serval.weights import tfjs
 

@@ -45,7 +45,7 @@ class Part(_Strict):
     archive_sha256: str = ""
     files: tuple[PartFile, ...] = ()
     tree: str = ""  # a folder of the archive that is taken whole
-    convert: Literal["", "gguf", "pth", "tfjs"] = ""
+    convert: Literal["", "gguf", "pth", "tfjs", "ctranslate2"] = ""
     converted: tuple[str, ...] = ()  # files that the conversion writes
     pip: tuple[str, ...] = ()  # further arguments, for wheels that are made for one Python
 
