@@ -33,7 +33,7 @@ def feedback(
     """
     from serval.assistant.teaching import thumbs
     from serval.assistant.teaching.person import person_folder
-    from serval.assistant.timeline.plain import clock
+    from serval.assistant.timeline.plain import clock, one_line
     from serval.assistant.timeline.timeline import Timeline
     from serval.refusal import Refusal
 
@@ -45,7 +45,9 @@ def feedback(
         return
     if undo:
         gone = thumbs.undo(folder)
-        typer.echo(f"Taken back: thumb {'up' if gone.up else 'down'} for “{gone.said or 'what was missed'}”.")
+        typer.echo(
+            f"Taken back: thumb {'up' if gone.up else 'down'} for {f'“{gone.said}”' if gone.said else 'what was missed.'}"
+        )
         return
     assert run is not None
     name = run if "://" in run else str(Path(run).resolve())
@@ -55,16 +57,16 @@ def feedback(
             for number, event in enumerate(thumbs.spoken(timeline), 1):
                 mine = given.get((name, event.id))
                 mark = " " if mine is None else "+" if mine.up else "-"
-                typer.echo(f"{number:4} {mark} {clock(event.t_end):>8}  {event.text}")
+                typer.echo(f"{number:4} {mark} {clock(event.t_end):>8}  {one_line(event.text)}")
             return
         if thumb is None:
             raise Refusal(f"utterance {which}", "up or down is missing", f"write: serval feedback {run} {which} down")
         kept = thumbs.thumb_for(timeline, name, which, thumb == "up", instruction)
-    told = f"“{kept.said}”" if kept.said else f"what was missed for “{kept.asked}”"
+    told = f"“{kept.said}”" if kept.said else f"what was missed (“{kept.asked}”)."
     if thumbs.add(folder, kept):
-        typer.echo(f"Thumb {thumb} for {told}. {_effect(folder, kept)}")
+        typer.echo(f"Thumb {thumb} for {told} {_effect(folder, kept)}")
     else:
-        typer.echo(f"{told} has that thumb already.")
+        typer.echo(f"It has that thumb already: {told}")
 
 
 def _effect(folder: Path, kept: object) -> str:

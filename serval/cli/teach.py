@@ -41,6 +41,7 @@ def teach(
     from serval.assistant.teaching import store
     from serval.assistant.teaching.person import person_folder
     from serval.assistant.teaching.recall import Recall
+    from serval.assistant.timeline.plain import one_line
     from serval.refusal import Refusal
 
     folder = memory or person_folder()
@@ -56,7 +57,7 @@ def teach(
             count = sum(len(lesson.regions) for lesson in mine)
             typer.echo(f"{each}: {_pictures(count)} in {_counted(len(mine), 'lesson')}, known from {threshold:.2f} on")
     elif forget is not None:
-        typer.echo(f"Forgotten: {forget} ({_pictures(store.forget(folder, forget))}).")
+        typer.echo(f"Forgotten: {one_line(forget)} ({_pictures(store.forget(folder, forget))}).")
     elif undo:
         what, count = store.undo(folder)
         typer.echo(f"Taken back: {_pictures(count)} of {what}.")

@@ -171,7 +171,7 @@ def _of_event(timeline: Timeline, run: str, event: Event, up: bool) -> Thumb:
         run=run,
         event=event.id,
         asked=_asked(timeline, event.instruction),
-        said=event.text[:4000],
+        said=one_line(event.text[:4000]),
         score=min(1.0, max(0.0, now.score if now.untuned is None else now.untuned)),
         threshold=min(1.0, max(0.0, now.threshold)),
         words=now.words,
