@@ -64,8 +64,9 @@ def run(quick: bool) -> Result:
     known, three = _recognition(album, seeds)
     return Result(
         tables=(known, _ways(album, seeds), clips, *thumbs),
-        method=f"Things: {len(album.names)} photographed cut-outs, which had been looked at when features and thresholds were chosen, so that recognition is rather flattered, "
-        f"pasted with other sizes, turns, light, tints and noise into pictures of {', '.join(SHOWN)} for lessons, and of "
+        method=f"Things: {len(album.names)} photographed cut-outs, which had been looked at when features and thresholds were "
+        f"chosen, so that recognition is rather flattered, pasted with other sizes, turns, light, tints and noise into "
+        f"pictures of {', '.join(SHOWN)} for lessons, and of "
         f"{', '.join(HELD_OUT)} for tests, with boxes that are off by up to 8 % at each edge. In each of {len(seeds)} draws "
         f"{min(_KNOWN, len(album.names) // 2)} things are taught, with different pictures, and the others stay unknown. Clips: "
         "things of the photo world's cast, three pictures each, found in them by the detector alone; then each of the cast, "

@@ -1,22 +1,6 @@
 """`serval ask` as a person types it."""
 
 import json
-import sys
-
-import pytest
-
-from serval.cli import main
-
-
-@pytest.fixture
-def serval(monkeypatch, capsys):
-    def typed(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["serval", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return typed
 
 
 def test_an_answer_with_its_evidence(serval, bikes):

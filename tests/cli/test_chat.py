@@ -1,26 +1,9 @@
 """`serval chat`, as a person types it."""
 
-import io
 import json
 import re
-import sys
 
 import pytest
-
-from serval.cli import main
-
-
-@pytest.fixture
-def serval(monkeypatch, capfd):
-    def typed(*words: object, lines: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["serval", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return typed
 
 
 def test_a_word_with_the_small_model(serval):

@@ -1,22 +1,8 @@
 """`serval replay` as a person types it."""
 
-import sys
-
 import pytest
 
 from serval.assistant.timeline.timeline import Timeline
-from serval.cli import main
-
-
-@pytest.fixture
-def serval(monkeypatch, capsys):
-    def typed(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["serval", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return int(end.value.code or 0), *capsys.readouterr()
-
-    return typed
 
 
 def test_the_same_parts_are_identical(serval, bikes):

@@ -1,26 +1,8 @@
 """`serval systems` and `serval arena`, as a person types them."""
 
-import sys
 
-import pytest
-
-from serval.cli import main
-
-
-@pytest.fixture
-def serval(monkeypatch, capfd):
-    def typed(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "150")
-        monkeypatch.setattr(sys, "argv", ["serval", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capfd.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return typed
-
-
-def test_systems_are_listed_with_what_was_measured(serval):
+def test_systems_are_listed_with_what_was_measured(serval, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
     code, out, err = serval("systems")
     assert code == 0 and not err
     assert "videollm-online" in out and "lion-fs" in out
