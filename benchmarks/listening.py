@@ -142,7 +142,8 @@ def _lanes(repeats: int) -> Table:
     """Of VITA's tiny model with random numbers: tokens and time are those of the scheme, what it decides is not."""
     import torch
 
-    from serval.systems.assistants.vita import SYSTEM, Ask, Conversation
+    from serval.systems.assistants.vita import SYSTEM, Ask
+    from serval.systems.assistants.vita_conversation import Conversation
 
     model = SYSTEM.new("tiny").eval().requires_grad_(False)
     rows = []

@@ -9,12 +9,16 @@ import math
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from serval.training.parameters import refuse_unknown
 
@@ -107,23 +111,29 @@ class Result:
 
 
 def run_experiment(
-    experiment: Experiment, seeds: int = 3, *, quick: bool = False, done: Callable[[str, int], None] | None = None
+    experiment: Experiment,
+    seeds: int = 3,
+    *,
+    quick: bool = False,
+    processes: int = 1,
+    done: Callable[[str, int], None] | None = None,
 ) -> Result:
     """Run every arm with each of ``seeds`` seeds, taking turns, so that a machine that slows down slows all of them down.
 
     Args:
+        processes: how many run at a time, a thread each: models are too small for several threads. With more than one, the
+            experiment must be one that `find_experiment` finds.
         done: told after each arm and seed.
     """
     began = time.monotonic()
+    turns = [(arm, seed) for seed in range(seeds) for arm in experiment.arms]
     values: dict[str, dict[str, list[float]]] = {arm: {} for arm in experiment.arms}
-    for seed in range(seeds):
-        for arm in experiment.arms:
-            found = experiment.run(arm, seed, quick)
-            logger.info("%s, %s, seed %d: %s", experiment.slug, arm, seed, dict(found))
-            for measure in experiment.measures:
-                values[arm].setdefault(measure.name, []).append(float(found.get(measure.name, math.nan)))
-            if done is not None:
-                done(arm, seed)
+    for (arm, seed), found in zip(turns, _numbers(experiment, turns, quick, processes), strict=True):
+        logger.info("%s, %s, seed %d: %s", experiment.slug, arm, seed, dict(found))
+        for measure in experiment.measures:
+            values[arm].setdefault(measure.name, []).append(float(found.get(measure.name, math.nan)))
+        if done is not None:
+            done(arm, seed)
     return Result(
         slug=experiment.slug,
         command=f"serval arena {experiment.slug} --seeds {seeds}" + (" --quick" if quick else ""),
@@ -134,6 +144,34 @@ def run_experiment(
         values=values,
         verdicts={claim.text: claim.verdict(values) for claim in experiment.claims},
     )
+
+
+def _numbers(
+    experiment: Experiment, turns: Sequence[tuple[str, int]], quick: bool, processes: int
+) -> Iterator[Mapping[str, float]]:
+    """Of each turn, in order."""
+    if processes == 1:
+        threads = torch.get_num_threads()
+        _alone()
+        try:
+            yield from (experiment.run(arm, seed, quick) for arm, seed in turns)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _alone) as pool:
+        waiting = [pool.submit(_turn, experiment.slug, arm, seed, quick) for arm, seed in turns]
+        try:
+            yield from (each.result() for each in waiting)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+
+
+def _turn(slug: str, arm: str, seed: int, quick: bool) -> dict[str, float]:
+    return dict(find_experiment(slug).run(arm, seed, quick))
 
 
 def save_result(result: Result, path: Path) -> None:

@@ -28,7 +28,7 @@ from serval.language.live_stream import LiveStream
 from serval.language.token_skipping import TokenSkipping
 from serval.media.box import Box
 from serval.systems.assistants.lion_fs import SYSTEM, Config, LionFS, stages
-from serval.training.batches import Batches, shuffled
+from serval.training.batches import Batches, shuffled_as
 from serval.training.stage import Stage
 from serval.training.stream_sample import StreamSample, as_streams
 
@@ -100,7 +100,7 @@ def _fitted(
         return model
 
     def data(stage: Stage) -> Batches:
-        return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
+        return shuffled_as("streams", samples, stage.batch, seed=seed)
 
     made = stages(config, learning_rate=RATE, steps=steps // 10 if quick else steps, batch=batch)
     began = time.monotonic()

@@ -49,7 +49,7 @@ def show_system(slug: str, console: Console) -> None:
     console.print(f"Its check: {_verdict(slug)}. Again: serval arena {slug}", highlight=False)
 
 
-def show_experiments(slug: str, seeds: int, *, quick: bool, out: Path | None, console: Console) -> None:
+def show_experiments(slug: str, seeds: int, *, quick: bool, processes: int, out: Path | None, console: Console) -> None:
     """Run one experiment, or all of them, and print each as it ends. Raises `Refusal` for an unknown one."""
     experiments = [find_experiment(each) for each in (modules() if slug == "all" else [slug])]
     for experiment in experiments:
@@ -60,7 +60,7 @@ def show_experiments(slug: str, seeds: int, *, quick: bool, out: Path | None, co
             def done(arm: str, seed: int, task: int = task, slug: str = experiment.slug, bar: Progress = progress) -> None:
                 bar.update(task, advance=1, description=f"{slug}: {arm}, seed {seed}")  # type: ignore[arg-type]
 
-            result = run_experiment(experiment, seeds, quick=quick, done=done)
+            result = run_experiment(experiment, seeds, quick=quick, processes=processes, done=done)
         console.print(result_table(experiment, result))
         for line in verdict_lines(experiment, result):
             console.print(line, markup=False, highlight=False, soft_wrap=True)

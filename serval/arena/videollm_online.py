@@ -16,7 +16,7 @@ from serval.conversation.sequence import IGNORED
 from serval.data.worlds import scene_codes
 from serval.data.worlds.streams import from_scenes, scene_words
 from serval.systems.assistants.videollm_online import SYSTEM, VideoLLMOnline
-from serval.training.batches import Batches, shuffled
+from serval.training.batches import Batches, shuffled_as
 from serval.training.objectives.balance import SILENT, SPEAK
 from serval.training.objectives.streaming import Streaming
 from serval.training.stage import Rate, Stage
@@ -62,7 +62,7 @@ def run(arm: str, seed: int, quick: bool) -> Mapping[str, float]:
         return model
 
     def data(stage: Stage) -> Batches:
-        return shuffled(trained, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
+        return shuffled_as("streams", trained, stage.batch, seed=seed)
 
     objective = Streaming(_TINY.layout.sentinels, sequence=as_streams)
     stage = Stage("fast", {"*": Rate(3e-3)}, "streams", objective, steps=STEPS // 10 if quick else STEPS, batch=8, warmup=0.05)

@@ -16,7 +16,7 @@ from serval.assistant.listening.duplex import Action, Duplex, SpeechQueue
 from serval.data.worlds.requests import CODES
 from serval.systems.assistants.spoken_requests import requests
 from serval.systems.assistants.vita import SYSTEM, VITA, Ask, State, as_turns
-from serval.training.batches import Batches, shuffled
+from serval.training.batches import Batches, shuffled_as
 from serval.training.objectives.next_token import NextToken
 from serval.training.stage import Rate, Stage
 
@@ -63,7 +63,7 @@ def run(arm: str, seed: int, quick: bool) -> Mapping[str, float]:
         return model
 
     def data(stage: Stage) -> Batches:
-        return shuffled(trained, stage.batch, lambda items: {"asks": list(items)}, seed=seed)
+        return shuffled_as("asks", trained, stage.batch, seed=seed)
 
     steps = STEPS // 25 if quick else STEPS
     stage = Stage("requests", {"*": Rate(3e-3)}, "asks", NextToken(sequence=as_turns), steps=steps, batch=24, warmup=0.05)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from serval.encoders.audio_tower import AudioTower
+from serval.encoders.features import Tower
+from serval.encoders.given_tower import GivenTower
 from serval.encoders.open_tower import new_tower, open_tower
 from serval.encoders.vision_tower import VisionTower
 from serval.language.decoder import Decoder
@@ -108,6 +110,26 @@ SHAPES: Final[Mapping[str, dict[str, Any]]] = {
 """Shapes of published backbones: what a dry run counts, and what a folder of that name's weights must have."""
 
 
+def tiny_language(vocabulary: int, **more: Any) -> dict[str, Any]:
+    """A decoder for tests and the arena, 64 wide unless told, which learns from random numbers in a hundred steps.
+
+    Args:
+        more: fields of its ``config.json``.
+    """
+    return {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 4096,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.125,  # 1 / √width; from transformers' 0.02 it learns a tenth as fast
+        **more,
+    }
+
+
 def open_language(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> Decoder:
     """A decoder. Raises `Refusal` for a damaged folder, or a name that has no numbers here."""
     content = _content(backbone, device)
@@ -122,6 +144,14 @@ def open_language(backbone: Backbone, device: torch.device, dtype: torch.dtype) 
 def open_eyes(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> VisionTower:
     """A frozen tower for pictures. Raises `Refusal` as `open_language`, or if it is for sound."""
     return _tower(backbone, device, dtype, VisionTower)
+
+
+def open_given(backbone: Backbone | int, device: torch.device, dtype: torch.dtype) -> tuple[Tower[Any], Backbone | int]:
+    """A tower for pictures, or the place of one whose features are made elsewhere, so many wide; and what to save of it."""
+    if isinstance(backbone, int):
+        return GivenTower(backbone), backbone
+    tower = open_eyes(backbone, device, dtype)
+    return tower, tower.model.config.to_dict()
 
 
 def open_ears(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> AudioTower:

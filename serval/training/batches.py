@@ -89,6 +89,11 @@ def shuffled(items: Sequence[T], batch: int, collate: Callable[[Sequence[T]], Ba
     return Numbered(make, length)
 
 
+def shuffled_as(name: str, items: Sequence[T], batch: int, *, seed: int) -> Numbered:
+    """`shuffled`, where a batch is a list of items under a name."""
+    return shuffled(items, batch, lambda chosen: {name: list(chosen)}, seed=seed)
+
+
 def dealt(batches: Batches, taken: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
     """The batches of one of several processes, which take turns, after each has taken ``taken``."""
     if processes > 1 and isinstance(batches, Shared):

@@ -48,16 +48,16 @@ from serval.connectors.thinking_template import thinking_segments
 from serval.conversation.sequence import MultimodalSequence
 from serval.encoders.encoder_bank import Bridge, EncoderBank
 from serval.encoders.features import Features, Tower
-from serval.encoders.given_tower import GivenTower
 from serval.language.decoder import Decoder
 from serval.language.live_stream import Prepare, Wake
 from serval.language.streaming_decisions import DecidingStream
 from serval.language.token_skipping import TokenSkipping
 from serval.media.box import Box
-from serval.systems.backbones import Backbone, open_eyes, open_language
-from serval.systems.saved import save_system
+from serval.systems.assistants.videollm_online import LLAMA_3_LAYOUT, TINY_LAYOUT
+from serval.systems.backbones import Backbone, open_given, open_language, tiny_language
+from serval.systems.recipe import system_recipe
 from serval.systems.system import System, SystemConfig
-from serval.training.batches import Batches, shuffled
+from serval.training.batches import Batches, shuffled_as
 from serval.training.objectives.streaming import Streaming
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -192,38 +192,14 @@ def _tokens(eyes: Eyes, cells: Grid) -> Callable[[Features], Tensor]:
 
 def build(config: Config, device: torch.device, dtype: torch.dtype) -> LionFS:
     decoder = open_language(config.language, device, dtype)
-    towers: list[Tower[Any]] = []
-    eyes = []
-    for each in config.eyes:
-        if isinstance(each.tower, int):
-            towers.append(GivenTower(each.tower))
-            eyes.append(each)
-        else:
-            tower = open_eyes(each.tower, device, dtype)
-            towers.append(tower)
-            eyes.append(each.model_copy(update={"tower": tower.model.config.to_dict()}))
-    used = {"language": decoder.config.source, "eyes": tuple(eyes)}
-    model = LionFS(config.model_copy(update=used), decoder, towers)
+    opened = [open_given(each.tower, device, dtype) for each in config.eyes]
+    eyes = tuple(each.model_copy(update={"tower": kept}) for each, (_, kept) in zip(config.eyes, opened, strict=True))
+    used = {"language": decoder.config.source, "eyes": eyes}
+    model = LionFS(config.model_copy(update=used), decoder, [tower for tower, _ in opened])
     if config.rank:
         add_adapters(decoder, r".*_proj|lm_head", rank=config.rank, alpha=2.0 * config.rank, dropout=config.dropout)
     return model.to(device=device, dtype=dtype)
 
-
-_TINY = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 32,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.125,
-}
-_LAYOUT = StreamLayout(opening=(1, 2), separator=(3,), closing=(4,), user=(5,), assistant=(6,), end=0)
-_LLAMA_3 = StreamLayout(
-    opening=(198, 58), separator=(11,), closing=(933,), user=(1502, 25, 220), assistant=(72803, 25), end=128009
-)
 
 SYSTEM = System(
     name="LION-FS",
@@ -233,11 +209,15 @@ SYSTEM = System(
     build=build,
     sizes={
         "tiny": Config(
-            language=_TINY, layout=_LAYOUT, eyes=(Eyes(tower=32), Eyes(tower=32, summary="prefix")), rank=0, threshold=0.0
+            language=tiny_language(32),
+            layout=TINY_LAYOUT,
+            eyes=(Eyes(tower=32), Eyes(tower=32, summary="prefix")),
+            rank=0,
+            threshold=0.0,
         ),
         "llama-3-8b": Config(
             language="llama-3-8b",
-            layout=_LLAMA_3,
+            layout=LLAMA_3_LAYOUT,
             eyes=(Eyes(tower="siglip-large-384"), Eyes(tower="vit-base-224", summary="prefix", clip=4)),
         ),
     },
@@ -295,12 +275,9 @@ def recipe(
     config = SYSTEM.sizes[size].model_copy(update={"mixing": mixing, "share": share})
     rate = learning_rate or (2e-4 if config.rank else 5e-3)
 
-    def model(device: torch.device) -> nn.Module:
-        return SYSTEM.new(config, seed=seed, device=device)
-
     made = stages(config, learning_rate=rate, steps=steps, batch=batch)
     data = {"streams": partial(_batches, world=world, seed=seed)}
-    return Recipe(model, made, data, save=partial(save_system, slug="lion-fs"), seed=seed)
+    return system_recipe("lion-fs", SYSTEM, config, made, data, seed)
 
 
 def _batches(stage: Stage, world: World, seed: int) -> Batches:
@@ -311,4 +288,4 @@ def _batches(stage: Stage, world: World, seed: int) -> Batches:
         samples = [from_two_cues(each, two_cue_words(), end=0) for each in two_cues.make(seed, 512)]
     else:
         samples = [from_hands(each, hand_words(), end=0) for each in hand_streams.make(seed, 512)]
-    return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
+    return shuffled_as("streams", samples, stage.batch, seed=seed)

@@ -33,9 +33,10 @@ from serval.encoders.features import Features
 from serval.encoders.vision_tower import VisionTower
 from serval.language.decoder import Decoder
 from serval.language.streaming_decisions import DecidingStream
-from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.backbones import Backbone, open_eyes, open_language, tiny_language
+from serval.systems.recipe import system_recipe
 from serval.systems.system import System, SystemConfig
-from serval.training.batches import Batches, shuffled
+from serval.training.batches import Batches, shuffled_as
 from serval.training.objectives.streaming import Streaming
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -104,18 +105,8 @@ def build(config: Config, device: torch.device, dtype: torch.dtype) -> VideoLLMO
     return model.to(device=device, dtype=dtype)
 
 
-_TINY = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 64,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": True,
-}
-_LAYOUT = StreamLayout(opening=(1, 2), separator=(3,), closing=(4,), user=(5,), assistant=(6,), end=0)
-_LLAMA_3 = StreamLayout(
+TINY_LAYOUT = StreamLayout(opening=(1, 2), separator=(3,), closing=(4,), user=(5,), assistant=(6,), end=0)
+LLAMA_3_LAYOUT = StreamLayout(
     opening=(198, 58), separator=(11,), closing=(933,), user=(1502, 25, 220), assistant=(72803, 25), end=128009
 )
 
@@ -126,8 +117,8 @@ SYSTEM = System(
     config=Config,
     build=build,
     sizes={
-        "tiny": Config(language=_TINY, layout=_LAYOUT, width=32, rank=0, threshold=0.0),
-        "llama-3-8b": Config(language="llama-3-8b", layout=_LLAMA_3, eyes="siglip-large-384"),
+        "tiny": Config(language=tiny_language(64), layout=TINY_LAYOUT, width=32, rank=0, threshold=0.0),
+        "llama-3-8b": Config(language="llama-3-8b", layout=LLAMA_3_LAYOUT, eyes="siglip-large-384"),
     },
 )
 
@@ -163,12 +154,8 @@ def recipe(
         size: "llama-3-8b" is for ``--dry-run``, and for those who have its weights.
     """
     config = SYSTEM.sizes[size]
-
-    def model(device: torch.device) -> nn.Module:
-        return SYSTEM.new(config, seed=seed, device=device)
-
     made = stages(config, learning_rate=learning_rate, steps=steps, batch=batch)
-    return Recipe(model, made, {"streams": partial(_world, seed=seed)}, seed=seed)
+    return system_recipe("videollm-online", SYSTEM, config, made, {"streams": partial(_world, seed=seed)}, seed)
 
 
 def _world(stage: Stage, seed: int) -> Batches:
@@ -177,4 +164,4 @@ def _world(stage: Stage, seed: int) -> Batches:
 
     words = latent_words()
     samples = [from_latent(each, words, end=0) for each in make(seed, 512)]
-    return shuffled(samples, stage.batch, lambda items: {"streams": list(items)}, seed=seed)
+    return shuffled_as("streams", samples, stage.batch, seed=seed)

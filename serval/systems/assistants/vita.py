@@ -33,7 +33,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from serval.assistant.listening.duplex import Action, Duplex, SpeechQueue, Turn
 from serval.connectors.grid_reducer import space_to_depth
 from serval.connectors.projector import Projector
 from serval.connectors.strided_projector import StridedProjector
@@ -44,15 +43,15 @@ from serval.encoders.picture_input import Picture
 from serval.encoders.sound import Sound
 from serval.encoders.speech_tower import HOP, RATE, SpeechTower
 from serval.encoders.vision_tower import VisionTower
-from serval.language.cache import KVCache
 from serval.language.decoder import Decoder
 from serval.language.generation.batch import generate_batch
 from serval.language.generation.request import Request, Step
 from serval.language.generation.session import DecoderBatch
 from serval.language.vision_language.pictures import Stretched
-from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.backbones import SHAPES, Backbone, open_eyes, open_language, tiny_language
+from serval.systems.recipe import system_recipe
 from serval.systems.system import System, SystemConfig
-from serval.training.batches import Batch, Batches, shuffled
+from serval.training.batches import Batch, Batches, shuffled_as
 from serval.training.objectives.next_token import NextToken
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -260,127 +259,6 @@ def sound_tokens(frames: int) -> int:
     return count
 
 
-class Conversation:
-    """VITA live: what comes in is judged while it speaks, and silences it only if it was for it.
-
-    Two lanes share the model, each with a cache of its own. The lane that judges begins with all that the other has read and
-    said, so a noise costs the tokens of its own sound, and of the state.
-
-    Args:
-        capacity: tokens that a cache holds. Before it is full, what was said is forgotten but for the prompt.
-        prompt: of `Layout.prompts`.
-        most: tokens of an answer.
-
-    Attributes:
-        voice: what is to be spoken: (request, id).
-        history: questions that were answered, with what was said of the answer.
-        prefilled: tokens that were read as prompts so far.
-    """
-
-    def __init__(self, model: VITA, capacity: int = 2048, *, prompt: int = 2, most: int = 256, waiting: int = 4) -> None:
-        self.model, self._most = model, most
-        self.duplex: Duplex[Ask] = Duplex(waiting)
-        self.voice: SpeechQueue[tuple[int, int]] = SpeechQueue()
-        self.history: list[tuple[Ask, tuple[int, ...]]] = []
-        self.prefilled = 0
-        self._caches: list[KVCache | None] = [None, model.decoder.new_cache(capacity)]
-        self._said: list[list[int]] = [[], []]  # by each lane, of its last answer, the state with it
-        self._next: list[int | None] = [None, None]  # of each lane, what is said next and not read yet
-        words = model.layout.prompts[prompt]
-        self._prompt = len(words)
-        if words:
-            self._read(1, [TextSegment(words)])
-
-    def hear(self, ask: Ask) -> list[Action[Ask]]:
-        """Something was typed or heard. What it comes to, `step` finds out."""
-        return self.duplex.heard(ask)
-
-    def step(self) -> bool:
-        """Judge what waits, and say one more token. False where there was nothing to do."""
-        judging = self.duplex.judging
-        if judging is not None:
-            ask = self.duplex.request(judging)
-            self._act(self.duplex.judged(self._judge(judging.lane, ask) not in (None, State.NOT_FOR_ME)))
-        speaking = self.duplex.speaking
-        if speaking is not None:
-            self._say(speaking)
-        return judging is not None or speaking is not None
-
-    def run(self) -> None:
-        """Until all is said. Whoever plays the words takes them from `voice`; here they are taken at once."""
-        while self.step():
-            while self.voice.take() is not None:
-                pass
-
-    def _judge(self, lane: int, ask: Ask) -> State | None:
-        """Read it behind what the other lane has read and said, and say a state."""
-        layout, other = self.model.layout, 1 - lane
-        with torch.inference_mode():
-            heard = None if ask.sound is None else self.model.hear([ask.sound])[0]
-            turn = self.model.segments(Ask(ask.words, ask.sound, ask.seen), heard)
-            behind = self._caches[other]
-            assert behind is not None
-            unread = self._next[other]
-            if unread is not None or self.duplex.speaking is not None:  # an answer that is cut off ends here for this lane
-                turn = [TextSegment((*([] if unread is None else [unread]), layout.end)), *turn]
-            size = sum(len(each.ids) if isinstance(each, TextSegment) else len(each.features) for each in turn)
-            fits = behind.room >= size + self._most
-            self._caches[lane] = behind.fork(None if fits else self._prompt)
-            logits = self._read(lane, turn)
-            said: list[int] = []
-            for _ in layout.states[0]:
-                said.append(int(logits.argmax()))
-                if said[-1] == layout.end:
-                    break
-                logits = self._read(lane, [TextSegment(said[-1:])], prompt=False)
-        self._said[lane], self._next[lane] = said, int(logits.argmax())
-        return layout.state(said)
-
-    def _act(self, actions: Sequence[Action[Ask]]) -> None:
-        for action in actions:
-            number, lane = action.turn
-            if action.does == "forget":
-                self._caches[lane] = self._next[lane] = None
-            elif action.does == "hush":
-                self._keep(action.request, lane)
-                self._caches[lane] = self._next[lane] = None
-            elif action.does == "speak":
-                self.voice.begin(number)
-                self._caches[1 - lane] = self._next[1 - lane] = None
-
-    def _say(self, turn: Turn) -> None:
-        """The token that was decided on, and which one follows. A voice with no room is waited for."""
-        number, lane = turn
-        token, said = self._next[lane], self._said[lane]
-        assert token is not None
-        over = token == self.model.layout.end or len(said) >= self._most
-        if not over and not self.voice.put(number, (number, token)):
-            return
-        if over:
-            self._keep(self.duplex.request(turn), lane)
-            with torch.inference_mode():
-                self._read(lane, [TextSegment([self.model.layout.end])], prompt=False)
-            self._next[lane] = None
-            self._act(self.duplex.ended(number))
-            return
-        said.append(token)
-        with torch.inference_mode():
-            self._next[lane] = int(self._read(lane, [TextSegment([token])], prompt=False).argmax())
-
-    def _keep(self, ask: Ask, lane: int) -> None:
-        self.history.append((ask, tuple(self._said[lane][len(self.model.layout.states[0]) :])))
-
-    def _read(self, lane: int, segments: Segments, prompt: bool = True) -> Tensor:
-        """The logits (vocabulary,) of what follows."""
-        cache, decoder = self._caches[lane], self.model.decoder
-        assert cache is not None
-        with torch.inference_mode():
-            start = float(cache.next_position[0])
-            sequence = from_segments(segments, decoder.embed, start=start, device=decoder.device)
-            self.prefilled += sequence.length if prompt else 0
-            return decoder(sequence, cache, last=True)[0, 0]
-
-
 def build(config: Config, device: torch.device, dtype: torch.dtype) -> VITA:
     decoder = open_language(config.language, device, dtype)
     eyes = None if isinstance(config.eyes, int) else open_eyes(config.eyes, device, dtype)
@@ -388,33 +266,9 @@ def build(config: Config, device: torch.device, dtype: torch.dtype) -> VITA:
     return VITA(config.model_copy(update=used), decoder, eyes).to(device=device, dtype=dtype)
 
 
-_TINY = {
-    "model_type": "llama",
-    "hidden_size": 96,
-    "intermediate_size": 192,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 64,
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": True,
-    "initializer_range": 0.1,
-}
 TINY_LAYOUT = Layout(
     prompts=((7, 8), (7, 9), (7,)), user=(1,), newline=(10,), close=(), bot=(2,), states=((3,), (4,), (5,)), end=0
 )
-_MIXTRAL = {
-    "model_type": "mixtral",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-    "vocab_size": 51760,
-    "max_position_embeddings": 32768,
-    "rope_theta": 1000000.0,
-}
 _INTERN_VIT = {
     "model_type": "dinov2",
     "hidden_size": 1024,
@@ -441,12 +295,14 @@ SYSTEM = System(
     build=build,
     sizes={
         "tiny": Config(
-            language=_TINY,
+            language=tiny_language(
+                64, hidden_size=96, intermediate_size=192, max_position_embeddings=512, initializer_range=0.1
+            ),
             layout=TINY_LAYOUT,
             eyes=8,
             ears=Ears(width=64, layers=2, heads=4, hidden=128, mels=40, dropout=0.0, adapter=96),
         ),
-        "mixtral-8x7b": Config(language=_MIXTRAL, layout=_SPELLED, eyes=_INTERN_VIT),
+        "mixtral-8x7b": Config(language={**SHAPES["mixtral-8x7b"], "vocab_size": 51760}, layout=_SPELLED, eyes=_INTERN_VIT),
     },
 )
 
@@ -469,7 +325,7 @@ def stages(
             steps=steps,
             batch=batch,
             warmup=0.03,
-            gradient_checkpointing=["decoder.layers.*"] if "decoder" in parts and config.language is not _TINY else [],
+            gradient_checkpointing=["decoder.layers.*"] if "decoder" in parts and not isinstance(config.eyes, int) else [],
         )
 
     return [
@@ -495,15 +351,13 @@ def recipe(
     """
     config = SYSTEM.sizes[size]
 
-    def model(device: torch.device) -> nn.Module:
-        return SYSTEM.new(config, seed=seed, device=device)
-
     made = stages(config, learning_rate=learning_rate, aligning=aligning, steps=steps, batch=batch)
 
     def batches(stage: Stage) -> Batches:
         from serval.systems.assistants.spoken_requests import colours, requests
 
         asks = colours(seed, 128) if stage.mixture == "pictures" else requests(seed, 64)
-        return shuffled(asks, stage.batch, lambda items: {"asks": list(items)}, seed=seed)
+        return shuffled_as("asks", asks, stage.batch, seed=seed)
 
-    return Recipe(model, made, dict.fromkeys(("pictures", "sounds", "requests"), batches), seed=seed)
+    data = dict.fromkeys(("pictures", "sounds", "requests"), batches)
+    return system_recipe("vita", SYSTEM, config, made, data, seed)

@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
@@ -41,8 +40,9 @@ from serval.encoders.vision_tower import VisionTower
 from serval.language.decoder import Decoder
 from serval.language.layer import Layer
 from serval.language.told_layer import ToldLayer
-from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.backbones import Backbone, open_eyes, open_language, tiny_language
 from serval.systems.experts.picture_question import Answers, PictureQuestion, answers, batches
+from serval.systems.recipe import system_recipe
 from serval.systems.system import System, SystemConfig
 from serval.training.batches import Batch, Batches
 from serval.training.objectives.loss import Loss
@@ -160,17 +160,6 @@ def _adapted_layer(layer: Any, config: Config, width: int) -> nn.Module:
     return ToldLayer(layer, {"choice": "task"} if gated else {})
 
 
-_TINY = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.125,
-    "vocab_size": 128,
-    "max_position_embeddings": 128,
-    "tie_word_embeddings": True,
-}
 _TINY_EYES = {
     "model_type": "vit",
     "hidden_size": 48,
@@ -190,7 +179,7 @@ SYSTEM = System(
     build=build,
     sizes={
         "tiny": Config(
-            language=_TINY,
+            language=tiny_language(128),
             eyes=_TINY_EYES,
             depths=(2, 3, 4),
             queries=8,
@@ -265,19 +254,9 @@ def recipe(
         steps: of each of the three stages.
     """
     config = SYSTEM.sizes[size]
-
-    def model(device: torch.device) -> nn.Module:
-        return SYSTEM.new(config, seed=seed, device=device)
-
     made = stages(config, learning_rate=learning_rate, steps=[steps] * 3, batch=batch)
     world = partial(_world, config=config, seed=seed)
-    return Recipe(model, made, {"image": world, "region": world, "all": world}, _save, seed=seed)
-
-
-def _save(model: nn.Module, folder: Path) -> None:
-    from serval.systems.saved import save_system
-
-    save_system(model, folder, "lion")
+    return system_recipe("lion", SYSTEM, config, made, {"image": world, "region": world, "all": world}, seed)
 
 
 def _world(stage: Stage, config: Config, seed: int) -> Batches:

@@ -39,13 +39,12 @@ from serval.connectors.projector import Projector
 from serval.connectors.soft_router import SoftRouter, contributions
 from serval.encoders.encoder_bank import Bridge, EncoderBank
 from serval.encoders.features import Features, Tower
-from serval.encoders.given_tower import GivenTower
 from serval.encoders.picture_input import Picture
 from serval.language.decoder import Decoder
 from serval.language.layer import Layer
 from serval.language.told_layer import ToldLayer
 from serval.refusal import Refusal
-from serval.systems.backbones import Backbone, open_eyes, open_language
+from serval.systems.backbones import Backbone, open_given, open_language, tiny_language
 from serval.systems.experts.picture_question import Answers, PictureQuestion, answers, batches
 from serval.systems.system import System, SystemConfig
 from serval.training.batches import Batch, Batches
@@ -194,18 +193,10 @@ def second_stage(first: MoME, adapters: int = 4, **changes: Any) -> MoME:
 
 def build(config: Config, device: torch.device, dtype: torch.dtype) -> MoME:
     decoder = open_language(config.language, device, dtype)
-    towers: list[Tower[Any]] = []
-    eyes = []
-    for each in config.eyes:
-        if isinstance(each.tower, int):
-            towers.append(GivenTower(each.tower))
-            eyes.append(each)
-        else:
-            tower = open_eyes(each.tower, device, dtype)
-            towers.append(tower)
-            eyes.append(each.model_copy(update={"tower": tower.model.config.to_dict()}))
-    used = {"language": decoder.config.source, "eyes": tuple(eyes)}
-    return MoME(config.model_copy(update=used), decoder, towers).to(device=device, dtype=dtype)
+    opened = [open_given(each.tower, device, dtype) for each in config.eyes]
+    eyes = tuple(each.model_copy(update={"tower": kept}) for each, (_, kept) in zip(config.eyes, opened, strict=True))
+    used = {"language": decoder.config.source, "eyes": eyes}
+    return MoME(config.model_copy(update=used), decoder, [tower for tower, _ in opened]).to(device=device, dtype=dtype)
 
 
 def _reading(config: Config, eyes: Eyes, width: int) -> tuple[Any, ...]:
@@ -229,18 +220,6 @@ def _expert_layer(layer: Any, config: Config, width: int) -> nn.Module:
     return ToldLayer(layer, {"condition": "instruction"} if several else {})
 
 
-_TINY = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "initializer_range": 0.125,
-    "vocab_size": 128,
-    "max_position_embeddings": 128,
-    "tie_word_embeddings": True,
-}
-
 SYSTEM = System(
     name="MoME",
     paper="MoME: Mixture of Multimodal Experts for Generalist Multimodal LLMs, NeurIPS 2024, arXiv:2407.12709",
@@ -249,7 +228,13 @@ SYSTEM = System(
     build=build,
     sizes={
         "tiny": Config(
-            language=_TINY, eyes=(Eyes(tower=32, heads=4),) * 3, cells=(4, 4), readings=2, guide=64, hidden=16, end=0
+            language=tiny_language(128),
+            eyes=(Eyes(tower=32, heads=4),) * 3,
+            cells=(4, 4),
+            readings=2,
+            guide=64,
+            hidden=16,
+            end=0,
         ),
         "vicuna-7b": Config(language="vicuna-7b", eyes=(Eyes(tower="eva-g-224"), Eyes(tower="dinov2-large"), Eyes(tower=768))),
     },

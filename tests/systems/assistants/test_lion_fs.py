@@ -18,7 +18,8 @@ from serval.language.eviction import Recent
 from serval.language.live_stream import LiveStream, Wake
 from serval.language.token_skipping import TokenSkipping
 from serval.media.box import Box
-from serval.systems.assistants.lion_fs import _LAYOUT, SYSTEM, Eyes, recipe, stages
+from serval.systems.assistants.lion_fs import SYSTEM, Eyes, recipe, stages
+from serval.systems.assistants.videollm_online import TINY_LAYOUT
 from serval.systems.saved import load_system, save_system
 from serval.training.objectives.streaming import frame_ends
 from serval.training.parameters import chosen
@@ -137,7 +138,7 @@ class TestFastPath:
         sequence = as_streams(model, [sample])
         logits = model.decoder(sequence)[0, frame_ends(sequence)[0]]
         decided = model.fast.at_once(model.frames(sample.features)[None])
-        silent = logits.softmax(-1)[:, _LAYOUT.silence]
+        silent = logits.softmax(-1)[:, TINY_LAYOUT.silence]
         torch.testing.assert_close(decided.p_speak[0], 1 - silent)
 
     def test_a_budget_keeps_memory_flat(self, model):
@@ -171,7 +172,8 @@ class TestSlowPath:
     def test_the_template_shows_frame_quarters_and_boxes(self, model):
         segments, sequence = self.read(model, [HAND, CUP])
         texts = [tuple(each.ids) for each in segments if not isinstance(each, MediaSegment)]
-        assert texts[0] == (*_LAYOUT.closing, 9) and texts[-3:] == [(*_LAYOUT.user, 10, 11), (12,), _LAYOUT.assistant]
+        assert texts[0] == (*TINY_LAYOUT.closing, 9)
+        assert texts[-3:] == [(*TINY_LAYOUT.user, 10, 11), (12,), TINY_LAYOUT.assistant]
         kinds = sequence.modality[0]
         assert int((kinds == Modality.VIDEO).sum()) == 10 + 36 and int((kinds == Modality.REGION).sum()) == 2
         shown = next(each.features for each in segments if isinstance(each, MediaSegment) and len(each.features) == 9)
@@ -180,12 +182,12 @@ class TestSlowPath:
     def test_without_boxes_nobody_asks_to_focus(self, model):
         segments, _ = self.read(model, [])
         texts = [tuple(each.ids) for each in segments if not isinstance(each, MediaSegment)]
-        assert texts[-2:] == [_LAYOUT.closing, _LAYOUT.assistant]
+        assert texts[-2:] == [TINY_LAYOUT.closing, TINY_LAYOUT.assistant]
 
     def test_a_question_takes_the_request_s_place_and_a_closed_run_is_not_closed_again(self, model):
         segments, _ = self.read(model, [CUP], question=(20, 21), open=False)
         texts = [tuple(each.ids) for each in segments if not isinstance(each, MediaSegment)]
-        assert texts[0] == (9,) and texts[-3:] == [(*_LAYOUT.user, 20, 21), (13,), _LAYOUT.assistant]
+        assert texts[0] == (9,) and texts[-3:] == [(*TINY_LAYOUT.user, 20, 21), (13,), TINY_LAYOUT.assistant]
 
     @pytest.mark.parametrize("told", [False, True])
     def test_it_changes_no_decision(self, model, told):

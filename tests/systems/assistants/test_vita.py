@@ -15,13 +15,13 @@ from serval.systems.assistants.vita import (
     SYSTEM,
     TINY_LAYOUT,
     Ask,
-    Conversation,
     State,
     as_turns,
     recipe,
     sound_tokens,
     stages,
 )
+from serval.systems.assistants.vita_conversation import Conversation
 from serval.training.objectives.next_token import NextToken
 from serval.training.parameters import chosen
 
