@@ -46,6 +46,16 @@ def detector() -> None:
     locate("nanodet")
 
 
+@pytest.fixture(scope="session")
+def photos() -> None:
+    """For tests that need photographs and cut-outs, which are optional: only those who measure fetch them."""
+    for part in ("stamps", "opencv-doc"):
+        try:
+            locate(part)
+        except PartMissing as missing:
+            pytest.skip(f"optional: {missing}")
+
+
 def _skipping() -> Generator[None]:
     try:
         return (yield)

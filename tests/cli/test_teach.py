@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,7 +30,7 @@ def scene(place, path, gain=1.0, scale=1.8, stamp=MUG, seconds=1.0):
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
+def shown(photos, tmp_path_factory):
     """Two pictures of the mug before one wall, and a clip in which it comes onto another table."""
     folder = tmp_path_factory.mktemp("shown")
     for number, (x, gain) in enumerate([(0.35, 1.0), (0.55, 0.8)]):
@@ -37,6 +38,18 @@ def shown(tmp_path_factory):
         Image.fromarray(picture).save(folder / f"mug{number}.jpg", quality=92)
     comes = ((2.5, -0.15, 0.85), (3.2, 0.45, 0.85), (9.0, 0.45, 0.85))
     scene("table", comes, 1.15, 1.6, seconds=5.0).write(folder / "clip.mp4", 6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two pictures and a clip, of the right names and of nothing in particular."""
+    folder = tmp_path_factory.mktemp("files")
+    wall = np.random.default_rng(0).integers(0, 255, (180, 320, 3), np.uint8)
+    for number in range(2):
+        Image.fromarray(wall).save(folder / f"mug{number}.jpg")
+    PhotoWorld("t", wall, (), (), 1.0).write(folder / "clip.mp4", 6)
+    (folder / "taught.txt").write_text("no picture")
     return folder
 
 
@@ -118,23 +131,22 @@ def test_thumbs_silence_what_is_not_wanted(shown, tmp_path, monkeypatch, capsys)
         (("feedback", "missing", "1", "up"), "missing"),
     ],
 )  # fmt: skip
-def test_refuses_in_one_line(shown, tmp_path, monkeypatch, capsys, words, why):
-    (shown / "taught.txt").write_text("no picture")
-    monkeypatch.chdir(shown)
+def test_refuses_in_one_line(files, tmp_path, monkeypatch, capsys, words, why):
+    monkeypatch.chdir(files)
     code, out, err = typed(monkeypatch, capsys, *words, "--memory", tmp_path / "memory")
     assert code == 2 and why in err and err.count("\n") == 1 and "Traceback" not in err + out
 
 
-def test_a_damaged_memory_is_refused_before_anything_is_watched(shown, tmp_path, monkeypatch, capsys):
+def test_a_damaged_memory_is_refused_before_anything_is_watched(files, tmp_path, monkeypatch, capsys):
     (tmp_path / "taught.json").write_text("{")
-    code, _, err = typed(monkeypatch, capsys, "watch", shown / "clip.mp4", "--taught", tmp_path, "--run", tmp_path / "run")
+    code, _, err = typed(monkeypatch, capsys, "watch", files / "clip.mp4", "--taught", tmp_path, "--run", tmp_path / "run")
     assert code == 2 and "damaged" in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
-    code, _, err = typed(monkeypatch, capsys, "watch", shown / "clip.mp4", "--taught", tmp_path / "none")
+    code, _, err = typed(monkeypatch, capsys, "watch", files / "clip.mp4", "--taught", tmp_path / "none")
     assert code == 2 and "nothing was taught there" in err
 
 
-def test_the_default_folder_is_the_persons_own(shown, tmp_path, monkeypatch, capsys):
+def test_the_default_folder_is_the_persons_own(files, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SERVAL_DATA", str(tmp_path / "own"))
-    code, _, err = typed(monkeypatch, capsys, "teach", "my mug", shown / "mug0.jpg", "--box", "0.2,0.3,0.5,0.9")
+    code, _, err = typed(monkeypatch, capsys, "teach", "my mug", files / "mug0.jpg", "--box", "0.2,0.3,0.5,0.9")
     assert code == 0, err
     assert (tmp_path / "own" / "taught.json").exists() and (tmp_path / "own").stat().st_mode & 0o077 == 0

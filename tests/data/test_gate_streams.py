@@ -77,6 +77,7 @@ class TestAsked:
             )
 
 
+@pytest.mark.usefixtures("photos")
 class TestStreams:
     def test_share_nothing_with_the_test(self):
         train = streams("train", street=3, table=2, quiet=2, montage=1)

@@ -9,20 +9,7 @@ from serval.data.worlds.cast import STREET, TABLE, Sprite
 from serval.data.worlds.photo_world import Actor, PhotoWorld, Truth
 from serval.encoders.labels import COCO
 from serval.media.open_video import open_video
-from serval.weights import PartMissing, locate
 
-
-def _missing() -> str:
-    try:
-        for part in ("stamps", "opencv-doc"):
-            locate(part)
-    except PartMissing as missing:
-        return str(missing)
-    return ""
-
-
-# The photos and cut-outs are optional: only those who measure need them.
-needs_photos = pytest.mark.skipif(bool(_missing()), reason=f"optional: {_missing()}")
 WIDTH, HEIGHT = 160, 90
 SQUARE = Sprite("square", "cup", np.full((20, 20, 4), (250, 30, 30, 255), np.uint8), 0.4)
 
@@ -159,7 +146,7 @@ def visible(actor, aspect, time):
     return max(0.0, min(1.0, box.right) - max(0.0, box.left)) / box.width
 
 
-@needs_photos
+@pytest.mark.usefixtures("photos")
 class TestScripts:
     @pytest.mark.parametrize("name", ["street", "table", "nothing"])
     def test_the_same_seed_is_the_same_world(self, name):
