@@ -9,17 +9,21 @@ from typing import Any
 CPU = ("CPUExecutionProvider",)
 
 
-def open_session(model: Path | bytes, *, threads: int = 1, providers: Sequence[str] = CPU) -> Any:
+def open_session(model: Path | bytes, *, threads: int = 1, awake: int = 0, providers: Sequence[str] = CPU) -> Any:
     """An ``onnxruntime.InferenceSession`` for the file or the serialized graph ``model``.
 
-    ``threads`` is the number of intra-op threads. They sleep between operators instead of spinning: a watcher is idle
-    most of the time, and several encoders share the machine.
+    Args:
+        threads: intra-op threads. They sleep between operators instead of spinning: a watcher is idle most of the time, and
+            several encoders share the machine.
+        awake: microseconds that they spin before they sleep, for a graph of many small operators that runs in a burst.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if awake else "0")
+    if awake:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(awake))
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only: warnings about unused initializers are not for people
     source = str(model) if isinstance(model, Path) else model

@@ -22,6 +22,7 @@ from serval.weights.gguf_file import GGUFFile, read_gguf
 
 _BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half bytes
 _FIRST = 256  # tokens of room to begin with
+_AWAKE = 50  # microseconds: longer than an operator, so that the second thread is there for the next one
 _FEW = 24  # tokens that are read as few: 16 of them take 64 against 104 ms, 64 take 234 against 261, 256 take 990 against 889
 _AT_ONCE = 512  # tokens in one pass, for whose attention to all before there has to be memory
 
@@ -41,7 +42,7 @@ class Int4Decoder:
         norm, threads = decoder.norm.weight.float().numpy(), torch.get_num_threads()
         self.head_rows = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
         self.few, self.many = (
-            open_session(decoder_graph(self.config, self.attention, layers, norm, head), threads=threads)
+            open_session(decoder_graph(self.config, self.attention, layers, norm, head), threads=threads, awake=_AWAKE)
             for head in (Matrix.quantize(self.head_rows), None)
         )
 
