@@ -26,7 +26,7 @@ GROUPS = ("general", "rec", "document")  # which need the first, the second and 
 CODES = 3
 ADAPTERS = "decoder.*.mlp.*"
 SCENES, TESTED, THINGS = 1024, 64, (1, 1)
-STEPS, BASE, ADAPTED, BATCH, RATE = 200, 100, 80, 32, 3e-3
+STEPS, BASE, ADAPTED, BATCH, RATE = 320, 100, 80, 32, 3e-3
 _TINY = SYSTEM.sizes["tiny"].model_copy(update={"adapters": 1, "readings": 1})
 
 TOWERS: Mapping[str, dict[str, Any]] = {

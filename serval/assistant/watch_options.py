@@ -48,7 +48,7 @@ def check(options: WatchOptions) -> None:
             raise Refusal(f"{name} {value:g}", why, f"leave it out for {usual}")
 
 
-def asked(options: WatchOptions) -> tuple[list[Instruction], list[Instruction]]:
+def asked_for(options: WatchOptions) -> tuple[list[Instruction], list[Instruction]]:
     """The instructions of the file, and those given one by one.
 
     Raises:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from serval.assistant.amending import Amending
+from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
@@ -34,7 +35,7 @@ from serval.assistant.timeline.run import RunInfo, SourceInfo
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.view import View
 from serval.assistant.watch import looks_at_most, looks_for
-from serval.assistant.watch_options import WatchOptions, asked, check
+from serval.assistant.watch_options import WatchOptions, asked_for, check
 from serval.encoders.eyes import Eyes, abilities, available
 from serval.media.frame import Frame
 from serval.refusal import Refusal
@@ -63,14 +64,26 @@ class Watching:
     Args:
         options: what was asked for.
         on_event: told of every event after it is durable; from the desk's thread in real time.
+        handed: sources that somebody hands pictures to, in place of ``options.sources``; they share ``clock``.
+        asked: whether questions come while it watches, to ``questions``.
+        answerer: in place of the one that the options name.
 
     Raises:
         Refusal: a source, an instruction or an option that cannot be honoured, before anything is written.
     """
 
-    def __init__(self, options: WatchOptions, on_event: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(
+        self,
+        options: WatchOptions,
+        on_event: Callable[[Event], None] = lambda event: None,
+        *,
+        handed: Sequence[Source] = (),
+        clock: RealClock | None = None,
+        asked: bool = False,
+        answerer: Answerer | None = None,
+    ) -> None:
         check(options)
-        self.options, self.clock = options, RealClock()
+        self.options, self.clock, self._asked = options, clock or RealClock(), asked
         embed, at_hand = embedder(), available()
         self.taught = opened(options.taught, can_name=at_hand.detect and at_hand.features)
         names = self.taught.recall.names
@@ -78,7 +91,7 @@ class Watching:
         def understood(instruction: Instruction) -> Understood:
             return Understood(instruction, understand(instruction.text, embed=embed, abilities=at_hand, taught=names))
 
-        written, told = asked(options)
+        written, told = asked_for(options)
         self.standing = tuple(map(understood, [*written, *told]))
         understandings = [each.understanding for each in self.standing]
         self._needed = looks_at_most(understandings)
@@ -86,10 +99,10 @@ class Watching:
         in_force = Standing(self.standing, options.gate, weigh, self.taught.tastes)
         for each in self.standing:
             in_force.try_out(each)  # now, so that no frame waits for its tags
-        answerer = build_answerer(options.answerer)
+        answerer = answerer or build_answerer(options.answerer)
         self.questions = Questions(answerer, lambda noun: resolve(noun, embed).labels)
         self.listeners: dict[str, Listener] = {}
-        self.sources = self._open_sources()
+        self.sources = list(handed) or self._open_sources()
         try:
             live = any(source.live for source in self.sources)
             self.pace: Pace = options.pace or ("realtime" if live else "fast")
@@ -162,7 +175,7 @@ class Watching:
             self._read_back()
             self.clock.restart()  # watching starts now; a file at its own pace would lose what plays before
             waits = self.pace == "realtime" and self.options.instructions is not None  # its file may still bring some
-            blind = all(each.understanding.cannot for each in self.standing) and not waits and not self.listeners
+            blind = all(each.understanding.cannot for each in self.standing) and not waits and not self._hears
             for item in () if blind else self.feed.items():
                 if isinstance(item, SourceNote):
                     self.watcher.note(item)
@@ -209,13 +222,13 @@ class Watching:
     def _tell(self, event: Event) -> None:
         if self.video is not None:
             self.video.say(event)
-        if self.listeners:
+        if self._hears:
             self.questions.told(event)
         self._on_event(event)
 
     def _listen(self, frame: Frame, view: View) -> None:
         """What was said up to this frame is answered from what was seen up to it."""
-        if self.listeners:
+        if self._hears:
             self.questions.see(frame, view)
             if (listener := self.listeners.get(frame.source)) is not None:
                 listener.until(frame.time)
@@ -277,6 +290,11 @@ class Watching:
         )
 
     @property
+    def _hears(self) -> bool:
+        """Whether questions may come while it watches."""
+        return self._asked or bool(self.listeners)
+
+    @property
     def _whole(self) -> str:
         """The source of what concerns all of them."""
         return self.sources[0].name if len(self.sources) == 1 else ""
@@ -284,7 +302,7 @@ class Watching:
     def _info(self, answerer_models: dict[str, str]) -> RunInfo:
         options = self.options
         infos = []
-        for text, source in zip(options.sources, self.sources, strict=True):
+        for text, source in zip(options.sources or [each.name for each in self.sources], self.sources, strict=True):
             path = getattr(source, "path", None)
             if isinstance(path, Path) and path.is_file():
                 infos.append(SourceInfo.of_file(source.name, path))

@@ -14,7 +14,9 @@ from serval.cli.data import app as data
 from serval.cli.export import export
 from serval.cli.feedback import feedback
 from serval.cli.instructions import app as instructions
+from serval.cli.keys import app as keys
 from serval.cli.replay import replay
+from serval.cli.serve import serve
 from serval.cli.systems import systems
 from serval.cli.teach import teach
 from serval.cli.timeline import timeline
@@ -41,10 +43,12 @@ app.command("feedback")(feedback)
 app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
+app.command("serve")(serve)
 app.command("train")(train)
 app.command("systems")(systems)
 app.command("arena")(arena)
 app.add_typer(instructions, name="instructions")
+app.add_typer(keys, name="keys")
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 _ONE_AT_A_TIME = threading.Lock()  # the filters of warnings are the whole process's
 
 
-def read_image(path: Path, limits: MediaLimits | None = None) -> NDArray[np.uint8]:
+def read_image(path: Path, limits: MediaLimits | None = None, *, formats: Sequence[str] = FORMATS) -> NDArray[np.uint8]:
     """The picture's pixels ``[height, width, 3]`` uint8, turned upright as its EXIF says; the first one of several.
 
     What is transparent lies on white, whatever colours are hidden under it.
@@ -32,12 +33,12 @@ def read_image(path: Path, limits: MediaLimits | None = None) -> NDArray[np.uint
         warnings.simplefilter("ignore")  # remarks on metadata, in Pillow's words
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(file, formats=FORMATS) as picture:
+            with Image.open(file, formats=list(formats)) as picture:
                 limits.check_size(what, *picture.size)
                 upright = ImageOps.exif_transpose(picture)
                 return np.ascontiguousarray(_opaque(upright))
         except UnidentifiedImageError:
-            raise Refusal(what, "it is no picture of a known kind", f"known are {', '.join(FORMATS)}") from None
+            raise Refusal(what, "it is no picture of a known kind", f"known are {', '.join(formats)}") from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise Refusal(what, "its picture is too large", "scale it down") from None
         except (OSError, ValueError, SyntaxError, EOFError, MemoryError):  # what Pillow raises for damaged files

@@ -17,7 +17,7 @@ import av
 from serval.media.explain import explain
 from serval.media.limits import MediaLimits
 from serval.media.local_file import open_regular, printable
-from serval.media.sniff import HEAD, sniff
+from serval.media.sniff import HEAD, sniff, sniff_sound
 from serval.media.sound_track import SoundTrack
 from serval.media.video import VIDEO_DECODERS, Video
 from serval.refusal import Refusal
@@ -69,13 +69,31 @@ def open_sound(path: Path | str, *, rate: int = 16_000, limits: MediaLimits | No
         return None
 
 
+def open_audio(path: Path | str, *, rate: int = 16_000, limits: MediaLimits | None = None) -> SoundTrack:
+    """The sound of an audio file, or of a video file's first track of sound, from its own beginning.
+
+    Raises:
+        Refusal: see `open_video`; no sound in it.
+    """
+    limits = limits or MediaLimits()
+    with _opened(Path(path), limits, sniff_sound) as (container, raw, what):
+        streams = [each for each in container.streams.audio if each.codec_context is not None]
+        stream = next((each for each in streams if each.codec_context.name in _SOUND_DECODERS), None)
+        if stream is None:
+            raise Refusal(what, "there is no sound in it that can be decoded", "give WAV, MP3, FLAC, Ogg, MP4 or WebM")
+        begins = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+        return SoundTrack(container, raw, stream, origin=begins, rate=rate, limits=limits)
+
+
 @contextmanager
-def _opened(path: Path, limits: MediaLimits) -> Iterator[tuple[av.container.InputContainer, BinaryIO, str]]:
+def _opened(
+    path: Path, limits: MediaLimits, kind: Callable[[bytes, str], str] = sniff
+) -> Iterator[tuple[av.container.InputContainer, BinaryIO, str]]:
     """The container of a file, the file, and what it is called. Whatever goes wrong closes both, and is a `Refusal`."""
     what = printable(path.name)
     raw, demuxer = open_regular(path, limits), ""
     try:
-        demuxer = sniff(raw.read(HEAD), what)
+        demuxer = kind(raw.read(HEAD), what)
         raw.seek(0)
         container = _open(_LocalFile(raw), demuxer, what)
         try:

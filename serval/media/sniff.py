@@ -87,6 +87,19 @@ def sniff(head: bytes, what: str) -> str:
     raise Refusal(what, "it begins like no video container that is known here", "convert it to MP4 or Matroska first")
 
 
+def sniff_sound(head: bytes, what: str) -> str:
+    """The demuxer for a file with sound: WAV, MP3, FLAC, ADTS, or any video container. Raises as `sniff`."""
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head.startswith(b"fLaC"):
+        return "flac"
+    if head.startswith(b"ID3") or (head[:1] == b"\xff" and head[1:2] and head[1] & 0xE6 in (0xE2, 0xE4)):
+        return "mp3"
+    if head[:1] == b"\xff" and head[1:2] and head[1] & 0xF6 == 0xF0:
+        return "aac"
+    return sniff(head, what)
+
+
 def _riff(kind: bytes, what: str) -> str:
     if kind in (b"AVI ", b"AVIX"):
         return "avi"

@@ -96,6 +96,21 @@ def remove(path: Path, name: str) -> Instruction:
     return _change(path, change, _without)
 
 
+def switch(path: Path, name: str, enabled: bool) -> Instruction:
+    """Switch an instruction on or off and return it; the file is written anew.
+
+    Raises:
+        Refusal: there is none of that id.
+    """
+
+    def change(held: list[Instruction]) -> Instruction:
+        found = _find(held, name, path)
+        held[held.index(found)] = new = found.model_copy(update={"enabled": enabled})
+        return new
+
+    return _change(path, change, lambda text, new: text)
+
+
 def acknowledge(path: Path, name: str, now: datetime | None = None) -> Instruction:
     """Note that a person has seen what an instruction said; a watch on this file then lets it speak again.
 

@@ -1,0 +1,1 @@
+"""Serval for browsers and other programs: HTTP, sockets and a page, and who may use them."""

@@ -1,0 +1,152 @@
+"""All streams of the service: who has which, how many there may be, and what is kept of those that are over."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from serval.assistant.watch_options import WatchOptions
+from serval.serving.attention import Attention
+from serval.serving.feed import Feed
+from serval.serving.keys import Person, Scope
+from serval.serving.options import ServeOptions
+from serval.serving.problems import Problem
+from serval.serving.stream import ABOUT, HANDED, About, State, Stream
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """Every look-up asks who wants to know: what belongs to somebody else is not there, and neither is what never was."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self.options = options
+        self.attention = Attention(options.answers)
+        self.news = Feed()  # of all streams; readers sort out what is theirs
+        self._guard = threading.Lock()
+        self._streams: dict[str, Stream] = {}
+        self._folder = options.folder / "streams"
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._old = self._found()
+
+    def open(self, person: Person, name: str, source: str = HANDED, instructions: Sequence[str] = ()) -> Stream:
+        """A new stream, which begins to watch.
+
+        Raises:
+            Problem: too many, or no such source.
+        """
+        limits, known = self.options.limits, self.options.sources
+        if source != HANDED and source not in known:
+            raise Problem(404, "there is no source of this name; its owner gives them to the service", "source")
+        if len(instructions) > limits.instructions:
+            raise Problem(400, f"a stream has at most {limits.instructions} instructions", "instructions")
+        about = About(id=secrets.token_hex(8), owner=person.id, name=name, source=source, created=datetime.now().astimezone())
+        with self._guard:
+            alive = [each.about.owner for each in self._streams.values() if not each.over]
+            if alive.count(person.id) >= limits.streams or len(alive) >= limits.all_streams:
+                raise Problem(429, "too many streams are open; stop one first")
+            options = WatchOptions(
+                sources=(),
+                answerer=self.options.answerer,
+                fps=self.options.fps,
+                memory_mb=self.options.memory_mb,
+                recording_mb=self.options.recording_mb,
+            )
+            stream = Stream(about, self._folder / about.id, options, known.get(source), self.attention, self.news)
+            self._streams[about.id] = stream
+        self._make_room(person.id)
+        try:
+            stream.start(tuple(instructions))
+        except BaseException:
+            with self._guard:
+                del self._streams[about.id]
+            shutil.rmtree(stream.folder, ignore_errors=True)
+            raise
+        return stream
+
+    def seen_by(self, person: Person) -> list[About]:
+        """Those that this person may see, the newest first."""
+        with self._guard:
+            found = [*(each.about for each in self._streams.values()), *self._old.values()]
+        return sorted(filter(lambda each: _sees(person, each), found), key=lambda each: each.created, reverse=True)
+
+    def about(self, person: Person, number: str) -> About:
+        """Raises `Problem` where there is none that this person may see."""
+        with self._guard:
+            found = self._streams[number].about if number in self._streams else self._old.get(number)
+        if found is None or not _sees(person, found):
+            raise Problem(404, "there is no such stream")
+        return found
+
+    def stream(self, person: Person, number: str) -> Stream:
+        """One that was opened since the service began. Raises `Problem` as `about`, and for an older one."""
+        self.about(person, number)
+        with self._guard:
+            found = self._streams.get(number)
+        if found is None:
+            raise Problem(409, "this stream is over")
+        return found
+
+    def alive(self, number: str) -> Stream | None:
+        with self._guard:
+            return self._streams.get(number)
+
+    def folder(self, person: Person, number: str) -> Path:
+        """Where a stream's instructions and run are kept."""
+        return self._folder / self.about(person, number).id
+
+    def remove(self, person: Person, number: str) -> None:
+        """Stop a stream, and forget all of it."""
+        folder = self.folder(person, number)
+        with self._guard:
+            stream = self._streams.get(number)
+        if stream is not None:
+            stream.stop()
+        with self._guard:
+            self._streams.pop(number, None)
+            self._old.pop(number, None)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Stop all of them; what was told is kept."""
+        with self._guard:
+            streams = list(self._streams.values())
+        for stream in streams:
+            stream.stop(30.0)
+        self.news.close()
+
+    def _make_room(self, owner: str) -> None:
+        """Of what is over, a person keeps so much; the oldest goes."""
+        with self._guard:
+            over = [each.about for each in self._streams.values() if each.over] + list(self._old.values())
+            mine = sorted((each for each in over if each.owner == owner), key=lambda each: each.created)
+            gone = mine[: max(0, len(mine) - self.options.kept)]
+            for each in gone:
+                self._streams.pop(each.id, None)
+                self._old.pop(each.id, None)
+        for each in gone:
+            shutil.rmtree(self._folder / each.id, ignore_errors=True)
+
+    def _found(self) -> dict[str, About]:
+        """What earlier services have kept."""
+        found = {}
+        for path in self._folder.glob(f"*/{ABOUT}"):
+            try:
+                about = About.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError):
+                log.warning("%s cannot be read and is left alone", path)
+                continue
+            if about.id == path.parent.name:
+                found[about.id] = about.model_copy(update={"state": State.ENDED}) if about.state != State.FAILED else about
+        return found
+
+
+def _sees(person: Person, about: About) -> bool:
+    return about.owner == person.id or Scope.ADMIN in person.scopes

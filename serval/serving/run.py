@@ -1,0 +1,66 @@
+"""Running the service: the socket, and connections that must hurry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from serval.serving.app import create_app
+from serval.serving.options import ServeOptions
+
+log = logging.getLogger(__name__)
+
+_HEAD = 10.0  # seconds within which a request's head has to be there
+
+
+class HurriedProtocol(H11Protocol):
+    """HTTP as uvicorn speaks it, but whoever connects and does not ask within seconds is cut off."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._hurry = asyncio.get_running_loop().call_later(_HEAD, self._late)
+
+    def _late(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._hurry.cancel()
+        super().connection_lost(exc)
+
+
+def server(options: ServeOptions) -> uvicorn.Server:
+    """Ready to run. Raises `Refusal` for options that cannot be honoured."""
+    limits = options.limits
+    config = uvicorn.Config(
+        create_app(options),
+        host=options.host,
+        port=options.port,
+        http=HurriedProtocol,
+        ws="websockets",
+        ws_max_size=limits.message,
+        ws_max_queue=8,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=limits.idle,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=limits.all_sockets + 1000,
+        h11_max_incomplete_event_size=64 * 1024,
+        server_header=False,
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+    )
+    return uvicorn.Server(config)
+
+
+def run(options: ServeOptions, tell: Callable[[str], None]) -> None:
+    """Serve until it is interrupted. ``tell`` is told where."""
+    made = server(options)
+    tell(f"Serval listens at http://{options.host}:{options.port}/ (Ctrl-C ends it)")
+    made.run()
