@@ -22,7 +22,7 @@ from serval.training.objectives.streaming import Streaming
 from serval.training.stage import Rate, Stage
 from serval.training.stream_sample import StreamSample, Words, as_streams
 
-STEPS, TRAINED, TESTED = 120, 512, 12
+STEPS, TRAINED, TESTED = 300, 512, 12
 _TINY = SYSTEM.sizes["tiny"]
 _END = 0
 _WAIT = scene_words().size  # what a model that has to say something at every frame says where there is nothing to say

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, help="Keys of the service: add, list, remove.")
 
 Folder = Annotated[Path | None, typer.Option(help="The service's folder. [~/.local/share/serval/serve]")]
-Scopes = Literal["watch", "ask", "instruct", "admin"]
 
 
 @app.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="Whose it is.")],
-    scope: Annotated[list[Scopes] | None, typer.Option(help="What it may do; repeatable. [watch, ask, instruct]")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="watch, ask, instruct or admin; repeatable. [watch, ask, instruct]")
+    ] = None,
     folder: Folder = None,
 ) -> None:
     """Make a key and show it, once: only its hash is kept.
@@ -27,13 +28,13 @@ def add(
 
         serval keys add screen-in-the-hall --scope watch
     """
-    from serval.serving.keys import Keys, Scope
+    from serval.serving.keys import Keys, scopes
     from serval.serving.options import ServeOptions, home
 
+    wanted = scopes(scope or ["watch", "ask", "instruct"])
     options = ServeOptions(folder=folder or home())
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    scopes = tuple(Scope(each) for each in scope or ("watch", "ask", "instruct"))
-    typer.echo(Keys(options.keys).add(name, scopes))
+    typer.echo(Keys(options.keys).add(name, wanted))
 
 
 @app.command("list")

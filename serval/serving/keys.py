@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,6 +25,14 @@ class Scope(StrEnum):
     ASK = "ask"  # put questions, and use the models
     INSTRUCT = "instruct"  # start and stop streams, change what is watched for
     ADMIN = "admin"  # see and do everything, whoever it belongs to
+
+
+def scopes(names: Sequence[str]) -> tuple[Scope, ...]:
+    """By their names. Raises `Refusal` for an unknown one."""
+    for name in names:
+        if name not in list(Scope):
+            raise Refusal(f"scope {name[:30]}", "there is none of this name", f"known are {', '.join(Scope)}")
+    return tuple(Scope(each) for each in names)
 
 
 @dataclass(frozen=True)
