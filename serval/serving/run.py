@@ -42,7 +42,7 @@ def server(options: ServeOptions) -> uvicorn.Server:
         host=options.host,
         port=options.port,
         http=HurriedProtocol,
-        ws="websockets",
+        ws="websockets-sansio",
         ws_max_size=limits.message,
         ws_max_queue=8,
         ws_ping_interval=20.0,
