@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -80,6 +80,7 @@ class Experiment:
         measures: in the order of the table's columns.
         run: an arm and a seed to its numbers; ``quick`` for a tenth of the work, to see that it runs. An arm may leave out a
             measure that makes no sense for it.
+        together: sets of arms that share what was trained for the first of them, so that one process should run them all.
     """
 
     slug: str
@@ -88,6 +89,7 @@ class Experiment:
     measures: Sequence[Measure]
     claims: Sequence[Claim]
     run: Callable[[str, int, bool], Mapping[str, float]]
+    together: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,15 @@ def _numbers(
         finally:
             torch.set_num_threads(threads)
         return
+    sets = {arm: tuple(arms) for arms in experiment.together for arm in arms}
     with ProcessPoolExecutor(processes, get_context("spawn"), _alone) as pool:
-        waiting = [pool.submit(_turn, experiment.slug, arm, seed, quick) for arm, seed in turns]
+        waiting: dict[tuple[tuple[str, ...], int], Future[dict[str, dict[str, float]]]] = {}
+        for arm, seed in turns:
+            arms = sets.get(arm, (arm,))
+            if (arms, seed) not in waiting:
+                waiting[arms, seed] = pool.submit(_turn, experiment.slug, arms, seed, quick)
         try:
-            yield from (each.result() for each in waiting)
+            yield from (waiting[sets.get(arm, (arm,)), seed].result()[arm] for arm, seed in turns)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -170,8 +177,8 @@ def _alone() -> None:
     torch.set_num_threads(1)
 
 
-def _turn(slug: str, arm: str, seed: int, quick: bool) -> dict[str, float]:
-    return dict(find_experiment(slug).run(arm, seed, quick))
+def _turn(slug: str, arms: Sequence[str], seed: int, quick: bool) -> dict[str, dict[str, float]]:
+    return {arm: dict(find_experiment(slug).run(arm, seed, quick)) for arm in arms}
 
 
 def save_result(result: Result, path: Path) -> None:

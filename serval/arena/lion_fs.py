@@ -320,4 +320,5 @@ EXPERIMENT = Experiment(
         Claim("no decision changes, to the bit", "same decisions", "grid and boxes", 100.0),
     ],
     run=run,
+    together=(LOOKS,),
 )

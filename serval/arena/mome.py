@@ -208,4 +208,5 @@ EXPERIMENT = Experiment(
         *[Claim(f"and than {arm}", "codes", "experts (I)", arm) for arm in ROUTERS if arm != "experts (I)"],
     ],
     run=run,
+    together=((*ROUTERS, "one adapter", "specialists"),),
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,14 @@ def test_arms_take_turns_and_what_came_of_it_is_kept(tmp_path):
     assert verdict_lines(made, result) == ["holds: heads is better (points, heads against tails: +2, +2)"]
 
 
+def test_two_processes_find_what_one_finds():
+    lanes = {arm: "" for arm in ("two lanes", "one lane")}
+    made = replace(find_experiment("vita"), arms=lanes, claims=(), together=(tuple(lanes),))
+    one, two = (run_experiment(made, 2, quick=True, processes=count) for count in (1, 2))
+    numbers = [json.dumps(each.values) for each in (one, two)]
+    assert numbers[0] == numbers[1] and one.values["two lanes"]["silent s"][0] > 0
+
+
 def test_what_was_not_measured_is_a_dash():
     assert shown([math.nan, math.nan], POINTS) == "–" and shown([2.0], POINTS) == "2.0"
 
@@ -64,6 +73,7 @@ def test_every_system_has_its_check_and_every_check_its_system():
 def test_claims_speak_of_arms_and_measures_that_there_are(slug):
     found = find_experiment(slug)
     assert found.slug == slug and len(found.arms) >= 2
+    assert all(arm in found.arms for arms in found.together for arm in arms)
     for claim in found.claims:
         assert claim.measure in {measure.name for measure in found.measures} and claim.better in found.arms
         assert not isinstance(claim.than, str) or claim.than in found.arms
