@@ -54,7 +54,7 @@ def test_arms_take_turns_and_what_came_of_it_is_kept(tmp_path):
 
 
 def test_two_processes_find_what_one_finds():
-    lanes = {arm: "" for arm in ("two lanes", "one lane")}
+    lanes = dict.fromkeys(("two lanes", "one lane"), "")
     made = replace(find_experiment("vita"), arms=lanes, claims=(), together=(tuple(lanes),))
     one, two = (run_experiment(made, 2, quick=True, processes=count) for count in (1, 2))
     numbers = [json.dumps(each.values) for each in (one, two)]
