@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serval.refusal import Refusal
 from serval.serving.app import create_app
 from serval.serving.options import ServeOptions
 
@@ -34,7 +35,23 @@ class HurriedProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def server(options: ServeOptions) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Tells where it listens as soon as it does."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        for each in self.servers:
+            for socket in each.sockets:
+                host, port = socket.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                self._tell(f"Serval listens at http://{shown}:{port}/ (Ctrl-C ends it)")
+
+
+def server(options: ServeOptions, tell: Callable[[str], None] = log.info) -> Server:
     """Ready to run. Raises `Refusal` for options that cannot be honoured."""
     limits = options.limits
     config = uvicorn.Config(
@@ -56,11 +73,12 @@ def server(options: ServeOptions) -> uvicorn.Server:
         access_log=False,
         log_config=None,
     )
-    return uvicorn.Server(config)
+    return Server(config, tell)
 
 
 def run(options: ServeOptions, tell: Callable[[str], None]) -> None:
     """Serve until it is interrupted. ``tell`` is told where."""
-    made = server(options)
-    tell(f"Serval listens at http://{options.host}:{options.port}/ (Ctrl-C ends it)")
+    made = server(options, tell)
     made.run()
+    if not made.started:
+        raise Refusal(f"--port {options.port}", "it is taken, or may not be listened at", "choose another one")
