@@ -19,6 +19,9 @@ def serve(
     chat: Annotated[str, typer.Option(help="The model behind /v1/chat/completions, as of `serval chat`.")] = "smollm2",
     name: Annotated[list[str] | None, typer.Option(help="Host name by which it is reached besides its address.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Page of another host that may use it: https://example.org.")] = None,
+    webhooks: Annotated[
+        list[str] | None, typer.Option(help="Host that may be told of events: https://example.org. Repeatable.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where streams and keys are kept. [~/.local/share/serval/serve]")] = None,
     answers: Annotated[int, typer.Option(min=1, max=64, help="Answers worked on at a time, of all streams.")] = 1,
 ) -> None:
@@ -52,6 +55,7 @@ def serve(
         hosts=tuple(name or ()),
         origins=tuple(origin or ()),
         sources=sources,
+        webhooks=tuple(webhooks or ()),
         answerer=answerer,
         chat=chat,
         answers=answers,

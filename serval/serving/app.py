@@ -18,6 +18,7 @@ from serval.serving.hub import Hub
 from serval.serving.keys import Keys
 from serval.serving.options import ServeOptions, check
 from serval.serving.service import Service
+from serval.serving.webhooks import Webhooks
 
 _ROUTES = sorted(path.stem for path in (Path(__file__).parent / "routes").glob("[a-z]*.py"))
 
@@ -31,14 +32,19 @@ def create_app(options: ServeOptions) -> FastAPI:
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = Keys(options.keys)
     check(options, keys=keys.any)
-    service = Service(options, keys, Hub(options), DecoderApart())
+    webhooks = Webhooks(options.folder, options.webhooks)
+    service = Service(options, keys, Hub(options, webhooks.note), DecoderApart(), webhooks)
+    for about, started, event in service.hub.past() if webhooks.held() else ():  # told, and not noted before the end came
+        webhooks.note(about.owner, about.id, event, said=started.timestamp() + event.said_at)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        webhooks.start()
         try:
             yield
         finally:
             await run_in_threadpool(service.hub.close)
+            await run_in_threadpool(webhooks.close)
             service.decoder.close()
 
     app = FastAPI(

@@ -6,19 +6,22 @@ import logging
 import secrets
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from serval.assistant.event import Event
+from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch_options import WatchOptions
+from serval.refusal import Refusal
 from serval.serving.attention import Attention
 from serval.serving.feed import Feed
 from serval.serving.keys import Person, Scope
 from serval.serving.options import ServeOptions
 from serval.serving.problems import Problem
-from serval.serving.stream import ABOUT, HANDED, About, State, Stream
+from serval.serving.stream import ABOUT, HANDED, RUN, About, Heard, State, Stream
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +29,8 @@ log = logging.getLogger(__name__)
 class Hub:
     """Every look-up asks who wants to know: what belongs to somebody else is not there, and neither is what never was."""
 
-    def __init__(self, options: ServeOptions) -> None:
-        self.options = options
+    def __init__(self, options: ServeOptions, heard: Heard = lambda owner, stream, event: None) -> None:
+        self.options, self._heard = options, heard
         self.attention = Attention(options.answers)
         self.news = Feed()  # of all streams; readers sort out what is theirs
         self._guard = threading.Lock()
@@ -59,7 +62,7 @@ class Hub:
                 memory_mb=self.options.memory_mb,
                 recording_mb=self.options.recording_mb,
             )
-            stream = Stream(about, self._folder / about.id, options, known.get(source), self.attention, self.news)
+            stream = Stream(about, self._folder / about.id, options, known.get(source), self.attention, self.news, self._heard)
             self._streams[about.id] = stream
         self._make_room(person.id)
         try:
@@ -113,6 +116,19 @@ class Hub:
             self._streams.pop(number, None)
             self._old.pop(number, None)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def past(self, most: int = 1000) -> Iterator[tuple[About, datetime, Event]]:
+        """The newest events of streams that earlier services have kept, and when their watch began."""
+        with self._guard:
+            old = list(self._old.values())
+        for about in old:
+            try:
+                with Timeline.open(self._folder / about.id / RUN, write=False) as timeline:
+                    started = timeline.info.started if timeline.info else about.created
+                    for event in reversed(list(timeline.events(limit=most, newest_first=True))):
+                        yield about, started, event
+            except Refusal:  # it never watched
+                continue
 
     def close(self) -> None:
         """Stop all of them; what was told is kept."""

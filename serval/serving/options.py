@@ -23,6 +23,7 @@ class ServeOptions:
 
     Attributes:
         sources: what clients may have watched, by name: only its owner gives an address or a path, never the network.
+        webhooks: origins that may be called when something is told; nothing else is ever called.
         chat: the model of `/v1/chat/completions`, as `serval chat --model` takes it.
         answers: how many answers are worked on at a time, of all streams.
     """
@@ -33,6 +34,7 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    webhooks: tuple[str, ...] = ()
     answerer: str | None = None
     chat: str = "smollm2"
     fps: float = 8.0
@@ -72,6 +74,6 @@ def check(options: ServeOptions, *, keys: bool) -> None:
     for name in options.sources:
         if not name or not all(each.isalnum() or each in "-_" for each in name):
             raise Refusal(f"--source {name}=…", "a name has letters, digits, - and _", "give NAME=SOURCE")
-    for origin in options.origins:
+    for origin in (*options.origins, *options.webhooks):
         if not origin.startswith(("http://", "https://")) or origin.rstrip("/").count("/") != 2:
-            raise Refusal(f"--origin {origin}", "it is no origin", "give one as https://example.org")
+            raise Refusal(origin, "it is no origin", "give one as https://example.org")

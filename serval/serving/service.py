@@ -15,6 +15,7 @@ from serval.serving.hub import Hub
 from serval.serving.keys import Keys, Person, Scope
 from serval.serving.options import ServeOptions
 from serval.serving.problems import Problem
+from serval.serving.webhooks import Webhooks
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Service:
     keys: Keys
     hub: Hub
     decoder: DecoderApart
+    webhooks: Webhooks
     parts: dict[str, Any] = field(default_factory=dict)
     door: Door | None = None
 

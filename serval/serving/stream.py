@@ -37,6 +37,9 @@ HANDED = "handed"
 """The source of a stream whose pictures a client hands in."""
 
 
+Heard = Callable[[str, str, Event], None]
+
+
 class State(StrEnum):
     OPENING = "opening"
     WATCHING = "watching"
@@ -64,13 +67,21 @@ class Stream:
         about: what it is; its folder is made.
         address: what is watched, where it is not handed in.
         news: told whatever is told of this stream, with its owner.
+        heard: told every event after it is durable, with whose it is and of which stream.
     """
 
     def __init__(
-        self, about: About, folder: Path, options: WatchOptions, address: str | None, attention: Attention, news: Feed
+        self,
+        about: About,
+        folder: Path,
+        options: WatchOptions,
+        address: str | None,
+        attention: Attention,
+        news: Feed,
+        heard: Heard,
     ) -> None:
         self.about, self.folder, self.feed, self._news = about, folder, Feed(), news
-        self._attention, self._address = attention, address
+        self._attention, self._address, self._heard = attention, address, heard
         self.source: PushedSource | None = None
         self._options = replace(options, instructions=self.instructions, run=self.run, pace="realtime")
         self._watching: Watching | None = None
@@ -175,6 +186,7 @@ class Stream:
         self._pass({"type": "serval.stream", "stream": self.about.id, "state": state})
 
     def _tell(self, event: Event) -> None:
+        self._heard(self.about.owner, self.about.id, event)
         self._pass(told(self.about.id, event))
 
     def _pass(self, told: Told) -> None:
