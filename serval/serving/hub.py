@@ -97,6 +97,11 @@ class Hub:
             raise Problem(409, "this stream is over")
         return found
 
+    def opened(self) -> list[Stream]:
+        """All that were opened since the service began, and are not removed."""
+        with self._guard:
+            return list(self._streams.values())
+
     def alive(self, number: str) -> Stream | None:
         with self._guard:
             return self._streams.get(number)
