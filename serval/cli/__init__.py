@@ -17,6 +17,7 @@ from serval.cli.instructions import app as instructions
 from serval.cli.keys import app as keys
 from serval.cli.replay import replay
 from serval.cli.serve import serve
+from serval.cli.speak import speak
 from serval.cli.systems import systems
 from serval.cli.teach import teach
 from serval.cli.timeline import timeline
@@ -44,6 +45,7 @@ app.command("timeline")(timeline)
 app.command("replay")(replay)
 app.command("export")(export)
 app.command("serve")(serve)
+app.command("speak")(speak)
 app.command("train")(train)
 app.command("systems")(systems)
 app.command("arena")(arena)

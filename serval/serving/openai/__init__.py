@@ -1,0 +1,1 @@
+"""What the endpoints that OpenAI's clients know have in common."""

@@ -1,0 +1,108 @@
+"""One conversation, and as many replies to it as are asked for: words, or a call of a function."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from serval.serving import problems
+from serval.serving.keys import Person
+from serval.serving.openai.asked import Content, Picking, Tools, held_to
+from serval.serving.openai.conversation import read_conversation
+from serval.serving.openai.opened import Opened
+from serval.serving.openai.running import Running
+from serval.serving.openai.speaker import Piece, Said, Wish
+from serval.serving.openai.tools import call_of, choose
+from serval.serving.problems import Problem
+from serval.serving.service import Service
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What comes of a reply: some of its words, or that it is whole.
+
+    Attributes:
+        number: which reply, from 0.
+        function: the function that it calls; its words are the arguments then.
+    """
+
+    number: int
+    function: str | None
+    what: Piece | Said
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What replies are asked for.
+
+    Attributes:
+        content: messages in OpenAI's form.
+        schema: of the replies, where they are to be JSON; ``form`` is the field that said so.
+        logprobs: as of `Wish`.
+    """
+
+    content: Sequence[Mapping[str, Any]]
+    picking: Picking
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    schema: Content | None = None
+    form: str = "response_format"
+    tools: Tools = Tools()  # noqa: RUF009 - it is frozen
+    logprobs: int | None = None
+    replies: int = 1
+
+
+def begin(served: Service, opened: Opened, person: Person, asked: Asked) -> Running[Told]:
+    """Work on the replies. Raises `Problem` where too much is being worked on; the work raises it for what is asked."""
+
+    def work(cancelled: Callable[[], bool], tell: Callable[[Told], None]) -> None:
+        speaker = opened.speaker()
+        if asked.logprobs is not None and not speaker.told:
+            raise Problem(400, "the model of this server tells no log-probabilities", "logprobs")
+        messages, media = read_conversation(asked.content, served.decoder, opened.ears, sees=speaker.sees)
+        constraint = held_to(speaker, asked.schema, asked.form)
+        for number in range(asked.replies):
+            sampling = asked.picking.sampling(number)
+            wish = Wish(messages, sampling, media, asked.max_tokens, asked.stop, constraint, asked.logprobs)
+            with speaker.attention.turn(person.id):
+                if cancelled():
+                    return
+                function = choose(speaker, asked.tools, wish, cancelled)
+                wish = call_of(speaker, function, wish) if function is not None else wish
+                name = function.name if function is not None else None
+                said = speaker.say(wish, cancelled, lambda piece, at=number, name=name: tell(Told(at, name, piece)))  # type: ignore[misc]
+            tell(Told(number, name, said))
+
+    return opened.run(person, work)
+
+
+async def first_of(running: Running[Told], request: Request) -> Told:
+    """What comes first: until then it can still be said with a status that nothing will. Raises as `Running.next_for`."""
+    first = await running.next_for(request)
+    assert first is not None  # a reply has an end
+    return first
+
+
+async def rest_of(running: Running[Told], first: Told) -> AsyncIterator[Told]:
+    """All of it. Raises `Problem` for whatever goes wrong."""
+    yield first
+    try:
+        async for told in running:
+            yield told
+    except Problem:
+        raise
+    except Exception:
+        log.exception("a reply")
+        raise Problem(500, "something went wrong on the server") from None
+
+
+def trouble(problem: Problem) -> str:
+    """A problem in a stream that has begun, as JSON."""
+    return json.dumps(problems.content(problem.status, problem.text, problem.param))
