@@ -19,13 +19,15 @@ def embedder() -> Callable[[Sequence[str]], NDArray[np.float32]] | None:
     except PartMissing:
         return None
 
-    @cache
-    def model() -> Any:
-        from serval.encoders.minilm import MiniLM
+    return lambda texts: _model().embed(texts)
 
-        return MiniLM.open()
 
-    return lambda texts: model().embed(texts)
+@cache
+def _model() -> Any:
+    """One for the whole process: a service understands instructions of many streams."""
+    from serval.encoders.minilm import MiniLM
+
+    return MiniLM.open()
 
 
 def likeness(embed: Callable[[Sequence[str]], NDArray[np.float32]] | None) -> Callable[[str], NDArray[np.float32]] | None:

@@ -67,6 +67,7 @@ class Watching:
         handed: sources that somebody hands pictures to, in place of ``options.sources``; they share ``clock``.
         asked: whether questions come while it watches, to ``questions``.
         answerer: in place of the one that the options name.
+        eyes: shared with other watches; otherwise it opens its own.
 
     Raises:
         Refusal: a source, an instruction or an option that cannot be honoured, before anything is written.
@@ -81,6 +82,7 @@ class Watching:
         clock: RealClock | None = None,
         asked: bool = False,
         answerer: Answerer | None = None,
+        eyes: Eyes | None = None,
     ) -> None:
         check(options)
         self.options, self.clock, self._asked = options, clock or RealClock(), asked
@@ -116,7 +118,7 @@ class Watching:
                     threaded=self.pace == "realtime",
                     now=self.clock.now if self.pace == "realtime" else None,
                 )
-            self.eyes = Eyes.open(self._needed, options.threads)
+            self.eyes = eyes or Eyes.open(self._needed, options.threads)
             if self.pace == "realtime":
                 self.eyes.warm(looks_for(understandings))  # now, so that no frame waits for it
             self.started = datetime.now().astimezone()  # not before all is loaded: the first picture is of this moment

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from serval.assistant.answers.build import build_answerer
 from serval.assistant.event import Event
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch_options import WatchOptions
+from serval.encoders.eyes import Eyes
+from serval.encoders.percept import Looks
 from serval.refusal import Refusal
 from serval.serving.attention import Attention
 from serval.serving.feed import Feed
@@ -32,6 +35,7 @@ class Hub:
     def __init__(self, options: ServeOptions, heard: Heard = lambda owner, stream, event: None) -> None:
         self.options, self._heard = options, heard
         self.attention = Attention(options.answers)
+        self._answerer, self._eyes = build_answerer(options.answerer), Eyes.open(Looks())  # one of each, for all streams
         self.news = Feed()  # of all streams; readers sort out what is theirs
         self._guard = threading.Lock()
         self._streams: dict[str, Stream] = {}
@@ -62,7 +66,17 @@ class Hub:
                 memory_mb=self.options.memory_mb,
                 recording_mb=self.options.recording_mb,
             )
-            stream = Stream(about, self._folder / about.id, options, known.get(source), self.attention, self.news, self._heard)
+            stream = Stream(
+                about,
+                self._folder / about.id,
+                options,
+                known.get(source),
+                self.attention,
+                self._answerer,
+                self._eyes,
+                self.news,
+                self._heard,
+            )
             self._streams[about.id] = stream
         self._make_room(person.id)
         try:

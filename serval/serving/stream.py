@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from serval.assistant.answers.build import build_answerer
+from serval.assistant.answers.answer import Answerer
 from serval.assistant.event import Event
 from serval.assistant.instructions import store
 from serval.assistant.instructions.instruction import Instruction
@@ -24,6 +24,7 @@ from serval.assistant.listening.answering import SpokenAnswer
 from serval.assistant.station import Status
 from serval.assistant.watch_options import WatchOptions
 from serval.assistant.watching import Watching
+from serval.encoders.eyes import Eyes
 from serval.refusal import Refusal
 from serval.serving.attention import Attention, SharedAnswerer
 from serval.serving.feed import Feed, Told
@@ -66,6 +67,7 @@ class Stream:
     Args:
         about: what it is; its folder is made.
         address: what is watched, where it is not handed in.
+        attention, answerer, eyes: shared with all other streams.
         news: told whatever is told of this stream, with its owner.
         heard: told every event after it is durable, with whose it is and of which stream.
     """
@@ -77,11 +79,15 @@ class Stream:
         options: WatchOptions,
         address: str | None,
         attention: Attention,
+        answerer: Answerer,
+        eyes: Eyes,
         news: Feed,
         heard: Heard,
     ) -> None:
         self.about, self.folder, self.feed, self._news = about, folder, Feed(), news
         self._attention, self._address, self._heard = attention, address, heard
+        self._answerer, self._eyes = answerer, eyes
+        self._last: tuple[Status, dict[str, dict[str, int]]] | None = None  # of a watch that is over
         self.source: PushedSource | None = None
         self._options = replace(options, instructions=self.instructions, run=self.run, pace="realtime")
         self._watching: Watching | None = None
@@ -124,11 +130,13 @@ class Stream:
     def status(self) -> Status | None:
         """What a display shows; None before it watches."""
         watching = self._watching
-        return watching.watcher.status() if watching is not None else None
+        return watching.watcher.status() if watching is not None else self._last[0] if self._last else None
 
     def drops(self) -> dict[str, dict[str, int]]:
         watching = self._watching
-        return {} if watching is None else {name: dict(counts) for name, counts in watching.feed.drops.items()}
+        if watching is None:
+            return self._last[1] if self._last else {}
+        return {name: dict(counts) for name, counts in watching.feed.drops.items()}
 
     def held(self) -> list[Instruction]:
         return store.load(self.instructions)
@@ -159,8 +167,8 @@ class Stream:
             clock = RealClock()
             handed = () if self._address is not None else (PushedSource(self.about.name, clock),)
             options = replace(self._options, sources=() if handed else (str(self._address),))
-            answerer = SharedAnswerer(build_answerer(options.answerer), self._attention, self.about.id)
-            watching = Watching(options, self._tell, handed=handed, clock=clock, asked=True, answerer=answerer)
+            shared = SharedAnswerer(self._answerer, self._attention, self.about.id)
+            watching = Watching(options, self._tell, handed=handed, clock=clock, asked=True, answerer=shared, eyes=self._eyes)
             with self._guard:
                 self._watching = watching
             if self._stopped.is_set():
@@ -177,6 +185,10 @@ class Stream:
             log.exception("stream %s", self.about.id)
             self._become(State.FAILED)
         finally:
+            with self._guard:
+                if self._watching is not None:  # let go of all that it holds but its counts
+                    self._last = self._watching.watcher.status(), self.drops()
+                self._watching = self.source = None
             self._attention.forget(self.about.id)
             self.feed.close()
 
