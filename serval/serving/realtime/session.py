@@ -1,0 +1,489 @@
+"""One realtime session: events, sound and words in, effects out. It has no socket, no thread and no clock of its own.
+
+Every method takes the time in seconds, on any clock that only goes forward, and gives what is to be done, in order.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from serval.assistant.listening.activity import RATE as HEARD
+from serval.assistant.listening.activity import Activity, Samples, Utterance, best_activity
+from serval.assistant.listening.addressed import Judge, NamedJudge
+from serval.serving.realtime import protocol as asked
+from serval.serving.realtime.conversation import Conversation, Entry
+from serval.serving.realtime.ear import Ear, Full, Started, Stopped
+from serval.serving.realtime.effects import (
+    Answer,
+    Ask,
+    Close,
+    Effect,
+    Gates,
+    Outbox,
+    Transcribe,
+    Turn,
+)
+from serval.serving.realtime.floor import Floor
+from serval.serving.realtime.limits import SessionLimits
+from serval.serving.realtime.protocol import Settings, Unreadable, Wanted
+from serval.serving.realtime.response import Response
+from serval.serving.realtime.sound import pcm_of
+from serval.serving.realtime.told import (
+    Cleared,
+    Committed,
+    Error,
+    ErrorTold,
+    ItemTold,
+    NotTranscribed,
+    RateLimits,
+    ResponseTold,
+    ServerEvent,
+    SessionTold,
+    SpeechStarted,
+    SpeechStopped,
+    Transcribed,
+    own,
+)
+from serval.serving.realtime.update import merged
+
+Took = Callable[[], tuple[bool, int]]
+"""Whether one more response may be made now, and how many after it."""
+
+
+def _always() -> tuple[bool, int]:
+    return True, 1
+
+
+class Session:
+    """See the module.
+
+    Args:
+        voice: whether responses can be spoken.
+        activity: makes what finds speech in sound.
+        judge: whether something that was said is for Serval, when the client wants that asked.
+        take: see `Took`.
+        per_minute: of responses, as clients are told.
+    """
+
+    def __init__(
+        self,
+        *,
+        voice: bool = False,
+        activity: Callable[[], Activity] = best_activity,
+        judge: Judge | None = None,
+        limits: SessionLimits | None = None,
+        take: Took = _always,
+        per_minute: int = 1,
+        new_id: Callable[[str], str] = lambda kind: f"{kind}_{secrets.token_hex(10)}",
+    ) -> None:
+        self._voice, self._judge, self._limits = voice, judge or NamedJudge(), limits or SessionLimits()
+        self._take, self._per_minute, self._new_id = take, per_minute, new_id
+        self.settings = Settings(id=new_id("sess"), output_modalities=("audio" if voice else "text",))
+        self._outbox = Outbox()
+        self.conversation = Conversation(self._limits.items, self._outbox)
+        self._floor = Floor(self.settings.id, self.conversation, self._outbox, new_id)
+        self._ear = Ear(activity, self._limits.sound)
+        self._ear.configure(self.settings.audio.input.turn_detection)
+        self._own = {"speak_alerts": False, "addressed": "always", "gates": False}
+        self._prompts: dict[str, tuple[Wanted, tuple[Turn, ...] | None]] = {}  # responses whose answer is not asked for yet
+        self._saying = ""  # the item of what is being said
+        self._unheard = 0  # stretches of sound that wait for their words
+        self._now = self._seen = 0.0
+
+    # -- what comes ---------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """The client is there."""
+        self._now = self._seen = now
+        self._outbox.send(SessionTold(type="session.created", session=self._shown()))
+        return self._done(now)
+
+    def receive(self, text: str, now: float) -> list[Effect]:
+        """A message of text."""
+        self._now = self._seen = now
+        event = None
+        try:
+            event = asked.read(text)
+            self._handle(event)
+        except Unreadable as wrong:
+            self.wrong(wrong.code, wrong.message, wrong.param, wrong.event_id or (event.event_id if event else None))
+        return self._done(now)
+
+    def alive(self, now: float) -> None:
+        """A message came that is no text."""
+        self._seen = now
+
+    def words(self, response: str, piece: str, now: float) -> list[Effect]:
+        """More words of a response."""
+        if (found := self._floor.moving(response, now)) is not None:
+            self._outbox.send(*found.words(piece))
+            self._floor.voice(found)
+        return self._done(now)
+
+    def answered(
+        self,
+        response: str,
+        now: float,
+        *,
+        whole: bool = True,
+        usage: dict[str, Any] | None = None,
+        failed: str = "",
+        record: dict[str, Any] | None = None,
+    ) -> list[Effect]:
+        """Those were all its words.
+
+        Args:
+            whole: False where there were too many.
+            failed: why there are none.
+            record: what they rest on, where they come from the stream's record.
+        """
+        if (found := self._floor.moving(response, now)) is not None:
+            found.usage, found.record = usage, record or {}
+            if record:
+                self._outbox.send(own("evidence", {"response_id": response, "item_id": found.item_id, **record}))
+            found.worded()
+            if failed:
+                self._floor.fail(found, "answer_failed", failed)
+            else:
+                if not whole:
+                    found.details = {"type": "incomplete", "reason": "max_output_tokens"}
+                self._floor.voice(found)
+        return self._done(now)
+
+    def sound(self, response: str, number: int, samples: Any, now: float) -> list[Effect]:
+        """Sound (n,) int16 at 24 kHz of a sentence."""
+        if (found := self._floor.moving(response, now)) is not None:
+            found.sound(number, samples)
+        return self._done(now)
+
+    def spoken(self, response: str, number: int, now: float, failed: str = "") -> list[Effect]:
+        """That was all the sound of a sentence."""
+        if (found := self._floor.moving(response, now)) is not None:
+            if failed:
+                self._floor.fail(found, "voice_failed", failed)
+            else:
+                found.voiced(number)
+        return self._done(now)
+
+    def transcribed(self, item: str, words: str, seconds: float, now: float) -> list[Effect]:
+        """What was said in an item."""
+        self._now = now
+        entry = self._settled(item)
+        if entry is not None:
+            entry.text = words
+            if self.settings.audio.input.transcription is not None:
+                usage = {"type": "duration", "seconds": round(seconds, 3)}
+                self._outbox.send(Transcribed(item_id=item, transcript=words, usage=usage))
+            if entry.heard is not None:
+                self._answer_heard(entry, entry.heard)
+        return self._after_words(now)
+
+    def not_transcribed(self, item: str, code: str, why: str, now: float) -> list[Effect]:
+        """It cannot be found out."""
+        self._now = now
+        if self._settled(item) is not None:
+            error = {"type": "server_error", "code": code, "message": why, "param": None}
+            self._outbox.send(NotTranscribed(item_id=item, error=error))
+            self._fail_unasked(code, why)
+        return self._after_words(now)
+
+    def told(self, event: dict[str, Any], now: float, urgency: int = 0) -> list[Effect]:
+        """Something was told of the session's stream."""
+        self._now = now
+        inner = event.get("event") or {}
+        if inner.get("data", {}).get("session") == self.settings.id:  # what it recorded itself
+            return self._done(now)
+        self._outbox.send(own(str(event["type"]).removeprefix("serval."), {k: v for k, v in event.items() if k != "type"}))
+        if event["type"] == "serval.utterance" and self._own["speak_alerts"]:
+            aloud = self.settings.output_modalities[0] == "audio"
+            self._floor.alert(str(inner["id"]), str(inner["text"]), urgency, now, aloud=aloud)
+        return self._done(now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed."""
+        if now - self._seen > self._limits.idle:
+            self.wrong("session_idle", "nothing came for too long")
+            self._outbox.put(Close(4408, "idle"))
+        return self._done(now)
+
+    def next_due(self) -> float:
+        """When `tick` has something to do at the latest."""
+        idle, due = self._seen + self._limits.idle + 0.001, self._floor.next_due()
+        return idle if due is None else min(idle, due)
+
+    def waiting(self, response: str) -> float | None:
+        """Seconds of sound of a response that are here and not sent; None where nobody wants them."""
+        found = self._floor.made(response)
+        return None if found is None else found.waiting
+
+    def wrong(self, code: str, message: str, param: str | None = None, event_id: str | None = None) -> None:
+        """An `error` event goes out with what follows."""
+        kind = {"rate_limit_exceeded": "rate_limit_error", "not_allowed": "permission_error"}.get(code, "invalid_request_error")
+        told = ErrorTold.model_validate({"type": kind, "code": code, "message": message, "param": param, "event_id": event_id})
+        self._outbox.send(Error(error=told))
+
+    def tell(self, event: ServerEvent, now: float) -> list[Effect]:
+        """Something that was found out elsewhere."""
+        self._outbox.send(event)
+        return self._done(now)
+
+    # -- the client's events ------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Any) -> None:
+        match event:
+            case asked.SessionUpdate():
+                self._update(event.session)
+            case asked.Append():
+                self._append(event.audio)
+            case asked.Commit():
+                samples = self._ear.commit()
+                if samples is None or len(samples) < HEARD // 10:
+                    raise Unreadable("input_audio_buffer_commit_empty", "there is less than 100 ms of sound to commit")
+                self._commit(samples, None)
+                self._user_stopped()
+            case asked.Clear():
+                self._ear.clear()
+                self._user_stopped()
+                self._outbox.send(Cleared())
+            case asked.ItemCreate():
+                self._create(event.item, event.previous_item_id)
+            case asked.ItemRetrieve():
+                self._outbox.send(ItemTold(type="conversation.item.retrieved", item=self._entry(event.item_id).view()))
+            case asked.ItemDelete():
+                self._delete(self._entry(event.item_id))
+            case asked.ItemTruncate():
+                self._truncate(event)
+            case asked.ResponseCreate():
+                if any(not each.alerts for each in self._floor.active()):
+                    raise Unreadable("conversation_already_has_active_response", "there is a response already; cancel it first")
+                self._respond(event.response or Wanted())
+            case asked.ResponseCancel():
+                self._withdraw(event.response_id)
+            case asked.Configure():
+                chosen = event.model_dump(include=set(self._own), exclude_none=True)
+                if chosen.get("gates", self._own["gates"]) != self._own["gates"]:
+                    self._outbox.put(Gates(chosen["gates"]))
+                self._own |= chosen
+                self._outbox.send(own("configured", self._own))
+            case _:
+                self._outbox.put(Ask(event))
+
+    def _update(self, given: dict[str, Any]) -> None:
+        try:
+            new = merged(self.settings, given)
+        except ValidationError as error:
+            raise asked.unreadable(error, "session") from None
+        self._check_voice(new.output_modalities, "session.output_modalities")
+        self.settings = new
+        speaking = self._ear.speaking
+        self._ear.configure(new.audio.input.turn_detection)
+        if speaking and not self._ear.speaking:
+            self._user_stopped()
+        self._outbox.send(SessionTold(type="session.updated", session=self._shown()))
+
+    def _append(self, audio: str) -> None:
+        try:
+            samples = pcm_of(audio)
+        except ValueError as error:
+            raise Unreadable("invalid_value", f"audio: {error}", "audio") from None
+        try:
+            for happened in self._ear.append(samples):
+                self._heard(happened)
+        except Full:
+            most = f"{self._limits.sound:g} seconds of sound wait for their commit, which is the most"
+            raise Unreadable("input_audio_buffer_full", most, "audio") from None
+
+    def _heard(self, happened: Started | Stopped) -> None:
+        vad = self.settings.audio.input.turn_detection
+        if isinstance(happened, Started):
+            self._saying = self._new_id("item")
+            self._outbox.send(SpeechStarted(item_id=self._saying, audio_start_ms=happened.ms))
+            if vad is not None and vad.interrupt_response:
+                self._floor.user_speaks(self._now)
+            return
+        self._outbox.send(SpeechStopped(item_id=self._saying, audio_end_ms=happened.ms))
+        if happened.said is not None:
+            self._commit(happened.said.samples, happened.said if vad is not None and vad.create_response else None)
+        self._user_stopped()
+
+    def _commit(self, samples: Samples, said: Utterance | None) -> None:
+        """Sound becomes an item, and its words are found out."""
+        name, self._saying = self._saying or self._new_id("item"), ""
+        heard = None if said is None else Utterance(said.start, said.end, np.zeros(0, np.float32))
+        entry = Entry(name, "user", "", spoken=True, pending=True, heard=heard)
+        before = self.conversation.last
+        self._outbox.send(Committed(item_id=name, previous_item_id=before))
+        self.conversation.add(entry)
+        self._listen_to(entry, samples)
+
+    def _listen_to(self, entry: Entry, samples: Samples) -> None:
+        self._unheard += 1
+        if self._unheard <= self._limits.unheard:
+            self._outbox.put(Transcribe(entry.id, samples))
+            return
+        self._settled(entry.id)
+        error = {"type": "server_error", "code": "busy", "message": "too much waits for its words", "param": None}
+        self._outbox.send(NotTranscribed(item_id=entry.id, error=error))
+
+    def _create(self, item: asked.Item, after: str | None) -> None:
+        sound = None
+        if len(item.content) == 1 and item.content[0].type == "input_audio" and item.role == "user":
+            try:
+                pcm = pcm_of(item.content[0].audio or "")
+            except ValueError as error:
+                raise Unreadable("invalid_value", f"item.content.0.audio: {error}", "item.content.0.audio") from None
+            if not 0.1 <= len(pcm) / 24_000 <= self._limits.sound:
+                limits = f"it has 0.1 to {self._limits.sound:g} seconds of sound"
+                raise Unreadable("invalid_value", f"item.content.0.audio: {limits}", "item.content.0.audio")
+            ear = Ear(best_activity, self._limits.sound + 1)
+            list(ear.append(pcm))
+            sound = ear.commit()
+        if item.id is not None and item.id in self.conversation:
+            raise Unreadable("item_exists", "there is an item of this id already", "item.id")
+        if after not in (None, "root") and after not in self.conversation:
+            raise Unreadable("item_not_found", "there is no such item", "previous_item_id")
+        text = "" if sound is not None else _text(item)
+        role = item.role
+        entry = Entry(item.id or self._new_id("item"), role, text, spoken=sound is not None, pending=sound is not None)
+        self.conversation.add(entry, after)
+        if sound is not None:
+            self._listen_to(entry, sound)
+
+    def _truncate(self, event: asked.ItemTruncate) -> None:
+        entry = self._entry(event.item_id)
+        response = entry.response
+        if response is None or not response.spoken:
+            raise Unreadable("invalid_value", "only what Serval has spoken can be truncated", "item_id")
+        if event.audio_end_ms > response.sent_ms:
+            raise Unreadable("invalid_value", f"audio_end_ms: {response.sent_ms} ms of sound were sent", "audio_end_ms")
+        response.limit = event.audio_end_ms
+        self._floor.cancel(response, self._now)
+
+    def _withdraw(self, name: str | None) -> None:
+        found = next((each for each in self._floor.active() if name in (None, each.id)), None)
+        if found is None:
+            raise Unreadable("response_cancel_not_active", "there is no such response that goes on", "response_id")
+        self._floor.cancel(found, self._now)
+
+    # -- responses ----------------------------------------------------------------------------------------------------
+
+    def _respond(self, wanted: Wanted) -> None:
+        modalities = wanted.output_modalities or self.settings.output_modalities
+        self._check_voice(modalities, "response.output_modalities")
+        given = None if wanted.input is None else tuple(Turn(each.role, _text(each)) for each in wanted.input)
+        free, left = self._take()
+        if not free:
+            raise Unreadable("rate_limit_exceeded", "too many responses; wait a moment")
+        response = Response(
+            self._new_id("resp"),
+            self._new_id("item"),
+            spoken=modalities[0] == "audio",
+            metadata=wanted.metadata,
+            kept=wanted.conversation == "auto",
+        )
+        self._prompts[response.id] = wanted, given
+        self._outbox.send(ResponseTold(type="response.created", response=response.view()))
+        limit = {"name": "requests", "limit": self._per_minute, "remaining": left, "reset_seconds": 60.0 / self._per_minute}
+        self._outbox.send(RateLimits(rate_limits=[limit]))
+        self._floor.answer(response, self._now)
+        self._think()
+
+    def _think(self) -> None:
+        """Ask for the answers of those responses for which all that was said is known."""
+        if self.conversation.pending:
+            return
+        for name, (wanted, given) in list(self._prompts.items()):
+            del self._prompts[name]
+            response = self._floor.made(name)
+            if response is None:
+                continue
+            told = self.settings.instructions if wanted.instructions is None else wanted.instructions
+            turns = self.conversation.turns() if given is None else given
+            most = self.settings.max_output_tokens if wanted.max_output_tokens is None else wanted.max_output_tokens
+            tokens = self._limits.tokens if most == "inf" else min(int(most), self._limits.tokens)
+            answer = Answer(name, (*([Turn("system", told)] if told.strip() else []), *turns), tokens)
+            response.question = answer.question
+            self._outbox.put(answer)
+
+    def _answer_heard(self, entry: Entry, said: Utterance) -> None:
+        """What was said is answered, unless it is nothing, or for somebody else."""
+        why = "" if entry.text.strip() else "no words"
+        if not why and self._own["addressed"] == "named":
+            verdict = self._judge.judge(entry.text, said)
+            why = "" if verdict.addressed else verdict.why
+            entry.text = verdict.question or entry.text
+        if why:
+            self._outbox.send(own("overheard", {"item_id": entry.id, "transcript": entry.text, "why": why}))
+            self._delete(entry)
+            return
+        try:
+            self._respond(Wanted())
+        except Unreadable as wrong:
+            self.wrong(wrong.code, wrong.message)
+
+    def _fail_unasked(self, code: str, why: str) -> None:
+        """Responses that waited for words which will never be known."""
+        for name in list(self._prompts):
+            if (response := self._floor.made(name)) is not None:
+                self._floor.fail(response, code, why)
+        self._prompts.clear()
+
+    # -- items --------------------------------------------------------------------------------------------------------
+
+    def _delete(self, entry: Entry) -> None:
+        self.conversation.remove(entry.id)
+        self._think()
+
+    def _entry(self, name: str) -> Entry:
+        found = self.conversation.find(name)
+        if found is None:
+            raise Unreadable("item_not_found", "there is no such item", "item_id")
+        return found
+
+    def _settled(self, item: str) -> Entry | None:
+        """Its words are known, or never will be."""
+        self._unheard -= 1
+        entry = self.conversation.find(item)
+        if entry is not None:
+            entry.pending = False
+        return entry
+
+    # -- the rest -----------------------------------------------------------------------------------------------------
+
+    def _user_stopped(self) -> None:
+        """The voice is free again when the user has ended, and it is known what he has said."""
+        if not self._ear.speaking and not self._unheard:
+            self._floor.user_stopped(self._now)
+
+    def _after_words(self, now: float) -> list[Effect]:
+        self._user_stopped()
+        self._think()
+        return self._done(now)
+
+    def _check_voice(self, modalities: Sequence[str], param: str) -> None:
+        if "audio" in modalities and not self._voice:
+            raise Unreadable("voice_missing", "speech is off: its part is not on the server; ask for text", param)
+
+    def _shown(self) -> dict[str, Any]:
+        return self.settings.model_dump(mode="json", exclude={"tools"})
+
+    def _done(self, now: float) -> list[Effect]:
+        """What is due by now, and all that is to be done."""
+        self._now = max(now, self._now)
+        self._floor.settle(self._now)
+        return self._outbox.take()
+
+
+def _text(item: asked.Item) -> str:
+    """Its words. Raises `Unreadable` where it has something else."""
+    for number, part in enumerate(item.content):
+        fits = part.type.startswith("output_") if item.role == "assistant" else part.type == "input_text"
+        if not fits:
+            hint = "send pictures as binary messages, and sound as the only part of a user's item"
+            raise Unreadable("invalid_value", f"content {number}: {part.type} cannot stand here; {hint}", "item.content")
+    return "\n".join(part.text or part.transcript or "" for part in item.content)
