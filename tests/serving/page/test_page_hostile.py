@@ -1,0 +1,93 @@
+"""Whatever the service passes on is text to the page, and the page runs nothing but its own files."""
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from serval.serving.routes.page import FILES
+
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+def test_hostile_words_labels_and_names_are_text(service, visit):
+    client = service.client()
+    stream = client.post("/v1/streams", json={"instructions": [f"say when the “{EVIL}” sign is visible"]}).json()["id"]
+    frame = "0" * 64
+    evidence = {
+        "time": 1.0,
+        "frame": frame,
+        "source": EVIL,
+        "box": [0.1, 0.1, 0.5, 0.5],
+        "label": EVIL,
+        "score": 0.9,
+        "text": EVIL,
+    }
+    why = {"gate": EVIL, "score": 1.0, "threshold": 0.5, "policy": "wake", "why": EVIL, "words": [], "untuned": None}
+    event = {"id": EVIL, "kind": "utterance", "source": EVIL, "instruction": EVIL, "t_start": 1.0, "t_end": 1.0, "said_at": 1.0}
+    event |= {"text": EVIL, "data": {}, "evidence": [evidence], "why_now": why, "unverified": EVIL}
+    seen = {"source": EVIL, "instruction": EVIL, "gate": EVIL, "time": 1.0, "score": 1.0, "threshold": 0.5}
+    seen |= {"action": EVIL, "why": EVIL, "outcome": EVIL}
+    told = {"type": "serval.utterance", "stream": stream, "event": event}
+    page = visit("about:blank")
+    page.route("**/v1/timeline?*", lambda route: route.fulfill(json=[event]))
+    page.route("**/v1/why?*", lambda route: route.fulfill(json={"text": EVIL, "said": [], "moments": [seen]}))
+    answer = {"text": EVIL, "known": True, "evidence": [evidence], "unverified": EVIL}
+    page.route("**/v1/ask", lambda route: route.fulfill(json=answer))
+    page.route(
+        "**/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(told)}\n\n")
+    )
+    page.goto(service.url)
+    expect(page.locator("#events .what")).to_have_text(EVIL)
+    expect(page.locator("#cards .text")).to_contain_text("<img src=x")
+    expect(page.locator(".tile .box span")).to_contain_text(EVIL)
+    page.get_by_label("A question about what was seen").fill(EVIL)
+    page.keyboard.press("Enter")
+    expect(page.locator("#answers .answer")).to_have_text(EVIL)
+    page.locator("#events button").first.click()
+    expect(page.locator("#moment-words")).to_have_text(EVIL)
+    expect(page.locator("#moment-table td").first).to_have_text(EVIL)
+    assert page.title() == "Serval"
+    assert page.locator("img[src=x]").count() == page.locator("body script").count() == 0
+
+
+def test_even_markup_that_got_in_would_run_nothing_and_reach_nobody(service, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    stopped = []
+    page.on("console", lambda said: stopped.append(said.text) if "Content Security Policy" in said.text else None)
+    page.goto(service.url)
+    page.evaluate("(evil) => document.body.insertAdjacentHTML('beforeend', evil)", EVIL)
+    page.evaluate(
+        """() => {
+            const made = document.createElement("script");
+            made.textContent = "document.title = 'owned'";
+            document.body.append(made);
+        }"""
+    )
+    reached = page.evaluate("() => fetch('http://127.0.0.2:9/').then(() => 'reached', (error) => error.name)")
+    assert page.title() == "Serval" and reached == "TypeError" and len(stopped) >= 3, stopped
+    context.close()
+
+
+@pytest.mark.parametrize("path", ["/", *(f"/page/{each}" for each in FILES)])
+def test_every_file_comes_as_what_it_is_and_may_load_nothing_from_elsewhere(service, path):
+    answer = service.client().get(path)
+    assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
+    policy = dict(each.split(" ", 1) for each in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert answer.headers["cache-control"] == ("no-store" if path == "/" else "no-cache")
+    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "/": "text/html"}
+    assert answer.headers["content-type"].startswith(kinds[path.rpartition(".")[2]])
+    assert "http://" not in answer.text.replace("http://www.w3.org/", "") and "https://" not in answer.text
+
+
+def test_all_files_of_the_page_are_listed_and_nothing_else_is_served(service):
+    from serval.serving.routes import page
+
+    folder = page._FOLDER
+    assert {each.name for each in folder.iterdir()} == {*FILES, "index.html"}
+    client = service.client()
+    for path in ("index.html", "..%2Froutes%2Fpage.py", "%2e%2e/app.py", "/etc/passwd", "page.js%00", "PAGE.JS"):
+        assert client.get(f"/page/{path}").status_code == 404, path
