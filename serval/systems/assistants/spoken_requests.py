@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from serval.data.worlds.requests import LETTERS, NUMBERS, Request, make, microphone, solve
+from serval.data.worlds.requests import LETTERS, NUMBERS, Request, Voice, make, microphone, solve
 from serval.encoders.speech_tower import log_mel
 from serval.systems.assistants.vita import SYSTEM, TINY_LAYOUT, Ask, Ears, State
 
@@ -14,12 +14,12 @@ LETTER, NUMBER = 16, 43  # ids of "a" and of "zero"
 PARDON = LETTER + LETTERS.index(" ")
 
 
-def requests(seed: int, streams: int, *, codes: bool = False) -> list[Ask]:
+def requests(seed: int, streams: int, *, codes: bool = False, voice: Voice | None = None) -> list[Ask]:
     """Four requests of each stream of `data.worlds.requests`, with what is to be said to each."""
-    return [as_ask(each, codes=codes) for stream in make(seed, streams, 4) for each in stream]
+    return [as_ask(each, codes=codes, voice=voice) for stream in make(seed, streams, 4) for each in stream]
 
 
-def as_ask(request: Request, *, codes: bool = False) -> Ask:
+def as_ask(request: Request, *, codes: bool = False, voice: Voice | None = None) -> Ask:
     """Letters for what is typed; for what is heard, log-mel of its sound, or the codes of its letters and of who says them.
 
     The reply is the state, a number, and the end. Behind the state of what is not for it stand words that are never said, as in
@@ -34,7 +34,7 @@ def as_ask(request: Request, *, codes: bool = False) -> Ask:
         return Ask(sound=torch.from_numpy(request.codes), reply=reply)
     ears = SYSTEM.sizes["tiny"].ears
     assert isinstance(ears, Ears)
-    wave, _ = microphone([replace(request, gap=0.1)])
+    wave, _ = microphone([replace(request, gap=0.1)], voice)
     return Ask(sound=log_mel(torch.from_numpy(wave), ears.mels), reply=reply)
 
 

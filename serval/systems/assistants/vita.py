@@ -342,21 +342,25 @@ def recipe(
     batch: int = 16,
     learning_rate: float = 2e-3,
     aligning: float = 2e-3,
+    sound: Literal["formants", "voice"] = "formants",
     seed: int = 0,
 ) -> Recipe:
     """Questions, babble, statements, asides and noises of `data.worlds.requests`, as sound; pictures are of one colour.
 
     Args:
         size: "mixtral-8x7b" is for ``--dry-run``, and for those who have its weights.
+        sound: what requests sound like: "voice" is real speech, by the optional part ``hibari``.
     """
     config = SYSTEM.sizes[size]
 
     made = stages(config, learning_rate=learning_rate, aligning=aligning, steps=steps, batch=batch)
 
     def batches(stage: Stage) -> Batches:
+        from serval.data.worlds.spoken import spoken
         from serval.systems.assistants.spoken_requests import colours, requests
 
-        asks = colours(seed, 128) if stage.mixture == "pictures" else requests(seed, 64)
+        voice = spoken() if sound == "voice" and stage.mixture != "pictures" else None
+        asks = colours(seed, 128) if stage.mixture == "pictures" else requests(seed, 64, voice=voice)
         return shuffled_as("asks", asks, stage.batch, seed=seed)
 
     data = dict.fromkeys(("pictures", "sounds", "requests"), batches)
