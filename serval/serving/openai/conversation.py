@@ -54,17 +54,17 @@ def read_conversation(
     for part, data in found.items():
         try:
             if part.kind == "audio":
-                heard[part] = " ".join(each.text for each in transcribe(decoder.sound(data), ears()))
+                heard[part] = "".join(f"{each.text}\n" for each in transcribe(decoder.sound(data), ears()))
             elif part.kind == "image":
                 shown[part] = decoder.picture(data)
             else:
                 video = decoder.video(data, fps=part.fps or _FPS, most=_FRAMES, side=_SIDE)
                 pairs = zip(video.arrays, video.times, strict=True)
                 shown[part] = [Frame.from_rgb(rgb, index=at, time=time) for at, (rgb, time) in enumerate(pairs)]
+        except PartMissing:  # which is a refusal, too
+            raise Problem(400, "this server cannot hear: leave out input_audio", "messages") from None
         except Refusal as refusal:
             raise Problem(400, f"the {part.kind}: {refusal.why}", "messages") from None
-        except PartMissing:
-            raise Problem(400, "this server cannot hear: leave out input_audio", "messages") from None
     return _plain([_worded(each, heard) for each in messages]), shown
 
 
@@ -83,7 +83,7 @@ def _data(part: Media) -> bytes:
 
 def _worded(message: Message, heard: Mapping[Media, str]) -> Message:
     """With the words of its sounds in their place, and speech about tools as plain words: most small models know no other."""
-    parts = [Text(text=heard[part]) if isinstance(part, Media) and part in heard else part for part in message.parts]
+    parts = [Text(text=heard[part]) if isinstance(part, Media) and part.kind == "audio" else part for part in message.parts]
     calls = [{"function": call.name, "arguments": call.arguments} for call in message.tool_calls]
     parts += [Text(text=json.dumps(call, ensure_ascii=False)) for call in calls]
     role = message.role
