@@ -56,7 +56,7 @@ class Pronunciation:
 
     def _word(self, word: str, after: str) -> str:
         lower = word.lower()
-        vowel = next((each in _VOWELS for each in after if each.isalpha() or each in _VOWELS), None)
+        vowel = after.lstrip("ˈˌ")[:1] in _VOWELS if after else False
         if lower in _ARTICLES and (word != "A" or after):
             return _ARTICLES[lower]
         if lower == "the":

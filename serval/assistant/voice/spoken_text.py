@@ -17,7 +17,8 @@ _ORDINALS_MORE: Final = {"twelve": "twelfth"}
 _MONEY: Final = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent")}
 _SIGNS: Final = {
     "%": "percent", "&": "and", "+": "plus", "=": "equals", "@": "at", "°": "degrees", "×": "times", "÷": "divided by",
-    "<": "less than", ">": "greater than", "#": "number", "~": "about", "½": "a half", "¼": "a quarter", "±": "plus or minus",
+    "<": "less than", ">": "greater than", "#": "number", "~": "about", "$": "dollars",
+    "£": "pounds", "€": "euros", "½": "a half", "¼": "a quarter", "±": "plus or minus",
 }  # fmt: skip
 _SHORT: Final = {
     "mr.": "mister", "mrs.": "misses", "ms.": "miz", "dr.": "doctor", "st.": "saint", "vs.": "versus", "etc.": "et cetera",
