@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ if TYPE_CHECKING:  # imported where it is used: most tests need none of it
     from serval.assistant.event import Event
     from serval.assistant.watching import Summary
 
+UNPRIVILEGED = 65534  # nobody; PostgreSQL refuses to run as root
 TELL = ("describe every new scene", "tell me when a person comes in", "say when the taxi sign is visible")
 
 
@@ -54,6 +57,36 @@ def photos() -> None:
             locate(part)
         except PartMissing as missing:
             pytest.skip(f"optional: {missing}")
+
+
+def _postgresql_bin() -> Path | None:
+    found = shutil.which("initdb")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + sorted(Path("/usr/pgsql").glob("*/bin"))
+    return Path(found).parent if found else next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Address of an empty database in a cluster of this session's own, reached by a socket only."""
+    binaries = _postgresql_bin()
+    if binaries is None:
+        pytest.skip("PostgreSQL's server is not installed here (apt-get install postgresql), so only SQLite was tested")
+    folder = Path(tempfile.mkdtemp(prefix="serval-pg-"))
+    as_user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+    if as_user:
+        os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
+    data = folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **as_user}
+    initdb = [binaries / "initdb", "-D", data, "-U", "serval", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+    server = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    try:
+        subprocess.run(initdb, **quiet)
+        subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", server, "start"], **quiet)
+        yield f"postgresql://serval@/postgres?host={folder}"
+    finally:
+        if (data / "postmaster.pid").exists():
+            subprocess.run([binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(folder)
 
 
 def _skipping() -> Generator[None]:

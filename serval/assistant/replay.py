@@ -104,20 +104,23 @@ def _holds(percept: Percept, looks: Looks) -> bool:
     return all(getattr(percept, name) is not None for name, wanted in asked.items() if wanted)
 
 
-def opened_run(folder: Path) -> tuple[Timeline, Recording, RunInfo]:
+def opened_run(folder: Path, timeline: str | None = None) -> tuple[Timeline, Recording, RunInfo]:
     """The timeline, recording and description of a run, for reading.
+
+    Args:
+        timeline: its address, where it is not in the folder.
 
     Raises:
         Refusal: there is no run, or it says nothing of what it was made of.
     """
-    timeline = Timeline.open(folder, write=False)
+    opened = Timeline.open(timeline or folder, write=False)
     try:
-        info = timeline.info
+        info = opened.info
         if info is None:
             raise Refusal(str(folder), "this run does not say what it was made of", "record it again with serval watch")
-        return timeline, Recording.open(folder, write=False), info
+        return opened, Recording.open(folder, write=False), info
     except BaseException:
-        timeline.close()
+        opened.close()
         raise
 
 

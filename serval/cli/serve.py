@@ -22,6 +22,9 @@ def serve(
     webhooks: Annotated[
         list[str] | None, typer.Option(help="Host that may be told of events: https://example.org. Repeatable.")
     ] = None,
+    timeline: Annotated[
+        str | None, typer.Option(help="postgresql://… for the events of all streams; SQLite in their folders otherwise.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where streams and keys are kept. [~/.local/share/serval/serve]")] = None,
     answers: Annotated[int, typer.Option(min=1, max=64, help="Answers worked on at a time, of all streams.")] = 1,
 ) -> None:
@@ -56,6 +59,7 @@ def serve(
         origins=tuple(origin or ()),
         sources=sources,
         webhooks=tuple(webhooks or ()),
+        timeline=timeline,
         answerer=answerer,
         chat=chat,
         answers=answers,

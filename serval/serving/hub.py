@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.event import Event
+from serval.assistant.timeline.database import drop_postgresql
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch_options import WatchOptions
 from serval.encoders.eyes import Eyes
@@ -64,6 +65,7 @@ class Hub:
                 answerer=self.options.answerer,
                 fps=self.options.fps,
                 memory_mb=self.options.memory_mb,
+                timeline=self._address(about.id),
                 recording_mb=self.options.recording_mb,
             )
             stream = Stream(
@@ -124,6 +126,16 @@ class Hub:
         """Where a stream's instructions and run are kept."""
         return self._folder / self.about(person, number).id
 
+    def timeline(self, person: Person, number: str) -> Path | str:
+        """Where a stream's events are: its run's folder, or an address. Raises `Problem` as `about`."""
+        folder = self.folder(person, number)
+        return self._address(number) or folder / RUN
+
+    def _address(self, number: str) -> str | None:
+        if self.options.timeline is None:
+            return None
+        return f"{self.options.timeline}{'&' if '?' in self.options.timeline else '?'}run=s_{number}"
+
     def remove(self, person: Person, number: str) -> None:
         """Stop a stream, and forget all of it."""
         folder = self.folder(person, number)
@@ -134,7 +146,7 @@ class Hub:
         with self._guard:
             self._streams.pop(number, None)
             self._old.pop(number, None)
-        shutil.rmtree(folder, ignore_errors=True)
+        self._forget(folder)
 
     def past(self, most: int = 1000) -> Iterator[tuple[About, datetime, Event]]:
         """The newest events of streams that earlier services have kept, and when their watch began."""
@@ -142,7 +154,7 @@ class Hub:
             old = list(self._old.values())
         for about in old:
             try:
-                with Timeline.open(self._folder / about.id / RUN, write=False) as timeline:
+                with Timeline.open(self._address(about.id) or self._folder / about.id / RUN, write=False) as timeline:
                     started = timeline.info.started if timeline.info else about.created
                     for event in reversed(list(timeline.events(limit=most, newest_first=True))):
                         yield about, started, event
@@ -167,7 +179,15 @@ class Hub:
                 self._streams.pop(each.id, None)
                 self._old.pop(each.id, None)
         for each in gone:
-            shutil.rmtree(self._folder / each.id, ignore_errors=True)
+            self._forget(self._folder / each.id)
+
+    def _forget(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        if (address := self._address(folder.name)) is not None:
+            try:
+                drop_postgresql(address)
+            except Refusal as refusal:
+                log.warning("%s", refusal)
 
     def _found(self) -> dict[str, About]:
         """What earlier services have kept."""

@@ -23,6 +23,7 @@ class ServeOptions:
 
     Attributes:
         sources: what clients may have watched, by name: only its owner gives an address or a path, never the network.
+        timeline: address of a PostgreSQL database for the events of all streams; they are in the streams' folders otherwise.
         webhooks: origins that may be called when something is told; nothing else is ever called.
         chat: the model of `/v1/chat/completions`, as `serval chat --model` takes it.
         answers: how many answers are worked on at a time, of all streams.
@@ -35,6 +36,7 @@ class ServeOptions:
     origins: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     webhooks: tuple[str, ...] = ()
+    timeline: str | None = None
     answerer: str | None = None
     chat: str = "smollm2"
     fps: float = 8.0

@@ -8,6 +8,7 @@ import sys
 import time
 
 import httpx2
+import psycopg
 import pytest
 
 from serval.assistant.timeline.timeline import Timeline
@@ -205,3 +206,21 @@ def test_nothing_that_was_told_is_lost_on_kill_9(tmp_path):
         client.close()
     with Timeline.open(folder / "streams" / stream / "run", write=False) as timeline:
         assert timeline.count() >= len(told)
+
+
+def test_timelines_in_postgresql(serve, postgresql):
+    running = serve(timeline=postgresql)
+    client = running.client()
+    stream = opened(client, ["describe every new scene"])
+    hand_in(client, stream, fps=4, seconds=4)
+    assert client.post(f"/v1/streams/{stream}/stop").json()["state"] == "ended"
+    of = {"stream": stream}
+    assert not (running.folder / "streams" / stream / "run" / "timeline.sqlite").exists()
+    said = client.get("/v1/timeline", params={**of, "kind": "utterance"}).json()
+    assert said and said[0]["text"] in client.get("/v1/timeline/export", params={**of, "to": "vtt"}).text.replace("\n", " ")
+    assert client.get("/v1/why", params={**of, "time": said[0]["t_end"]}).json()["moments"]
+    assert "text" in client.post("/v1/ask", json={**of, "question": "what was there?"}).json()
+    assert client.delete(f"/v1/streams/{stream}").status_code == 204
+    with psycopg.connect(postgresql) as connection:
+        found = connection.execute("SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 's\\_%'").fetchone()
+    assert found == (0,)

@@ -16,13 +16,16 @@ from serval.assistant.watch import looks_for
 from serval.encoders.percept import Percept
 
 
-def past_of(folder: Path) -> Past:
+def past_of(folder: Path, where: str | None = None) -> Past:
     """Everything that a run saw and said, as far as it is kept.
+
+    Args:
+        where: the address of its timeline, where that is not in the folder.
 
     Raises:
         Refusal: there is no run in the folder.
     """
-    timeline, recording, info = opened_run(folder)
+    timeline, recording, info = opened_run(folder, where)
     past = Past()
     with timeline, recording:
         eyes = RecordedEyes(recording, {})
@@ -46,11 +49,14 @@ def past_of(folder: Path) -> Past:
     return past
 
 
-def ask_run(folder: Path, question: str) -> Reply:
+def ask_run(folder: Path, question: str, timeline: str | None = None) -> Reply:
     """Answer a question about a run.
+
+    Args:
+        timeline: its address, where it is not in the folder.
 
     Raises:
         Refusal: there is no run in the folder.
     """
     embed = embedder()
-    return ask(past_of(folder), question, lambda noun: resolve(noun, embed).labels)
+    return ask(past_of(folder, timeline), question, lambda noun: resolve(noun, embed).labels)

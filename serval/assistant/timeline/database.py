@@ -120,6 +120,17 @@ def _has_rows(write_ahead_log: Path) -> bool:
         return False
 
 
+def drop_postgresql(address: str) -> None:
+    """Forget one run of a database, all of it. Raises `Refusal` as `open_postgresql`."""
+    engine, name = open_postgresql(address, write=False, wait=5.0)
+    run = make_url(address).query.get("run", "public")
+    try:
+        with told_plainly(name), engine.begin() as connection:
+            connection.exec_driver_sql(f'DROP SCHEMA IF EXISTS "{run}" CASCADE')
+    finally:
+        engine.dispose()
+
+
 def open_postgresql(address: str, *, write: bool, wait: float) -> tuple[Engine, str]:
     """An engine on one run in a PostgreSQL database, and the address without its password.
 

@@ -94,9 +94,10 @@ def timeline(
 def exported(served: Served, person: Watcher, stream: Of, to: Literal["srt", "vtt", "jsonl", "html"]) -> Response:
     """The whole timeline: as captions, JSON Lines, or a page of its own with pictures."""
     _opened(served, person, stream).close()
+    where = served.hub.timeline(person, stream)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "export"
-        export(served.hub.folder(person, stream) / RUN, to, path)
+        export(where, to, path)
         content = path.read_bytes()
     headers = {"Content-Disposition": f'attachment; filename="timeline.{to}"'}
     return Response(content, media_type=f"{_KINDS[to]}; charset=utf-8", headers=headers)
@@ -132,7 +133,8 @@ def ask(served: Served, person: Asker, asked: Question) -> Answered:
     if spoken is not None:
         return _answered(spoken.reply, spoken.unverified)
     try:
-        return _answered(ask_run(folder / RUN, asked.question))
+        where = served.hub.timeline(person, asked.stream)
+        return _answered(ask_run(folder / RUN, asked.question, where if isinstance(where, str) else None))
     except Refusal:
         raise Problem(409, "nothing was seen yet") from None
 
@@ -153,9 +155,9 @@ def picture(served: Served, person: Watcher, stream: Of, sha256: str) -> Respons
 
 
 def _opened(served: Service, person: Person, stream: str) -> Timeline:
-    folder = served.hub.folder(person, stream)
+    where = served.hub.timeline(person, stream)
     try:
-        return Timeline.open(folder / RUN, write=False)
+        return Timeline.open(where, write=False)
     except Refusal:
         raise Problem(409, "nothing was seen yet") from None
 
