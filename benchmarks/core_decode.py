@@ -14,7 +14,6 @@ from benchmarks.timing import in_turns, paired_ratio
 NAME = "core_decode"
 ABOUT = "Token by token, SmolLM2-135M, tokens a second"
 
-THREADS = 2
 BURST = 16  # tokens that a variant says before it is another's turn
 
 
@@ -22,18 +21,18 @@ def run(quick: bool) -> Result:
     import torch
 
     tables, data = [], {}
-    ratios: dict[str, float] = {}
-    torch.set_num_threads(THREADS)
-    for before in (64,) if quick else (64, 256):
-        rows, taken, note = _measured(THREADS, before, 2 if quick else 8)
-        tables.append(Table(f"{THREADS} threads, after {before} tokens", _COLUMNS, tuple(rows), note=note))
-        data[f"{THREADS} threads after {before}"] = {name: each.wall for name, each in taken.items()}
-        if before == 64:
-            ours = taken["Serval int4"].wall
-            ratios = {name: paired_ratio(each.wall, ours) for name, each in taken.items()}
-    targets = [Target("Serval int4 over transformers float32", ratios["transformers float32"], 3.0, "x", at_least=True)]
-    if "llama.cpp Q4_1" in ratios:
-        targets.append(Target("Serval int4 over llama.cpp Q4_1", ratios["llama.cpp Q4_1"], 1.0, "x", at_least=True))
+    targets: list[Target] = []
+    for threads, before in ((2, 64),) if quick else ((2, 64), (2, 256), (1, 64)):
+        torch.set_num_threads(threads)
+        rows, taken, note = _measured(threads, before, 2 if quick else 8)
+        where = f"{threads} thread{'s' if threads > 1 else ''}, after {before} tokens"
+        tables.append(Table(where, _COLUMNS, tuple(rows), note=note))
+        data[where] = {name: each.wall for name, each in taken.items()}
+        ours = taken["Serval int4"].wall
+        for rival, least in (("transformers float32", 3.0), ("llama.cpp Q4_1", 1.0)):
+            if rival in taken:
+                ratio = paired_ratio(taken[rival].wall, ours)
+                targets.append(Target(f"Serval int4 over {rival}, {where}", ratio, least, "x", at_least=True))
     return Result(
         tables=tuple(tables),
         method=f"SmolLM2-135M at batch 1, the likeliest token each time, bursts of {BURST} tokens in turns, 8 rounds "
