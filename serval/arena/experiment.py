@@ -210,6 +210,6 @@ def find_experiment(slug: str) -> Experiment:
     """Raises `Refusal` where there is none, naming those there are."""
     slug = slug.replace("_", "-")
     if slug not in modules():
-        raise refuse_unknown(ascii(slug)[1:41], slug, [*modules(), "all"], "experiment")
+        raise refuse_unknown(ascii(slug)[1:-1][:40], slug, [*modules(), "all"], "experiment")
     found: Experiment = importlib.import_module(modules()[slug]).EXPERIMENT
     return found

@@ -87,7 +87,7 @@ def find_system(slug: str) -> System[Any]:
     """A system by its slug, as ``lion-fs``. Raises `Refusal` where there is none, naming those there are."""
     slug = slug.replace("_", "-")
     if slug not in modules():
-        raise refuse_unknown(ascii(slug)[1:41], slug, modules(), "system")
+        raise refuse_unknown(ascii(slug)[1:-1][:40], slug, modules(), "system")
     found = importlib.import_module(modules()[slug]).SYSTEM
     if not isinstance(found, System):
         raise Refusal(slug, "its SYSTEM is not a System", "mend its file")
