@@ -64,7 +64,7 @@ class Talk:
                 self.wanted.append(each)
         return fresh
 
-    def send(self, kind, **fields):
+    def send(self, kind, /, **fields):
         return self.follow(self.session.receive(json.dumps({"type": kind, **fields}), self.now))
 
     def raw(self, text):

@@ -6,6 +6,7 @@ import pytest
 from serval.assistant.listening.addressed import NamedJudge
 from serval.serving.realtime import effects as does
 from serval.serving.realtime.limits import RATE, SessionLimits
+from serval.serving.realtime.protocol import USUAL
 from serval.serving.realtime.response import AHEAD
 from tests.serving.realtime_session import Talk, b64, tone
 
@@ -326,7 +327,7 @@ def test_speech_stops_an_answer_within_200_ms_of_its_start_and_what_was_said_is_
     talk.hear(np.concatenate([tone(0.5), tone(1.0, False)]))
     talk.understand("And then?")
     (again,) = talk.take(does.Answer)
-    assert [each.text for each in again.turns] == ["Tell me a story", said, "And then?"]
+    assert [each.text for each in again.turns] == [USUAL, "Tell me a story", said, "And then?"]
 
 
 def test_the_last_words_can_be_interrupted_although_they_were_sent():

@@ -87,7 +87,6 @@ class Floor:
     def fail(self, response: Response, code: str, why: str) -> None:
         """It cannot be answered."""
         error = {"type": "server_error", "code": code, "message": why}
-        self._outbox.put(Cancel(response.id))
         self._finish(response, "failed", {"type": "failed", "error": error})
 
     def settle(self, now: float) -> None:
@@ -153,6 +152,7 @@ class Floor:
         self._outbox.send(*others)
 
     def _finish(self, response: Response, status: Status, details: dict[str, Any] | None = None) -> None:
+        self._outbox.put(Cancel(response.id))
         *others, done = response.finish(status, details)
         self._outbox.send(*others)
         said = response.text if status == "completed" else response.said()
@@ -170,7 +170,6 @@ class Floor:
             response.limit = response.heard(self._now)
         goes_on = response.status == "in_progress"
         if goes_on:
-            self._outbox.put(Cancel(response.id))
             self._finish(response, "cancelled", {"type": "cancelled", "reason": reason})
         if response.spoken and response.sent_ms:
             self._truncate(response)

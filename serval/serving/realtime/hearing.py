@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from serval.assistant.listening.activity import RATE as HEARD
 from serval.assistant.listening.activity import Samples
 from serval.serving.keys import Person
-from serval.serving.openai.opened import EARS, Opened
+from serval.serving.openai.opened import EARS, VOICE, Opened
+from serval.weights import PartMissing, locate
 
 _AT_ONCE = 30 * HEARD  # samples that the recogniser hears at a time
 
@@ -48,3 +49,30 @@ class SharedEars:
                     break
                 said.append(ears.words(piece, cancelled))
         return " ".join(each for each in said if each)
+
+
+class SharedVoice:
+    """The voice of the service, for one sentence at a time. Raises `PartMissing` where its part is not on this machine."""
+
+    def __init__(self, models: Opened, person: Person) -> None:
+        locate(VOICE, "hibari.onnx")
+        self._models, self._person = models, person
+
+    def speak(self, text: str, cancelled: Callable[[], bool]) -> Iterator[NDArray[np.int16]]:
+        """See `Voice.speak`."""
+        voice = self._models.voice()
+        said = voice.speak(text)
+        while not cancelled():
+            with self._models.turn(VOICE, self._person):
+                block = next(said, None)
+            if block is None:
+                return
+            yield np.clip(np.round(block * 32767), -32768, 32767).astype(np.int16)
+
+
+def shared_voice(models: Opened, person: Person) -> SharedVoice | None:
+    """A voice, where there is one."""
+    try:
+        return SharedVoice(models, person)
+    except PartMissing:
+        return None

@@ -255,7 +255,7 @@ class Line:
                 case does.Speak():
                     self._work.speak(each)
                 case does.Cancel(response):
-                    self._work.cancel(response)
+                    self._work.over(response)
                 case does.Transcribe():
                     self._work.transcribe(each)
                 case does.Record():

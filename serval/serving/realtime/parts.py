@@ -10,7 +10,7 @@ from serval.serving.keys import Person
 from serval.serving.limits import Rate
 from serval.serving.openai.opened import opened
 from serval.serving.realtime.answers import Answers, RecordThenChat
-from serval.serving.realtime.hearing import Ears, SharedEars, Voice
+from serval.serving.realtime.hearing import Ears, SharedEars, Voice, shared_voice
 from serval.serving.realtime.limits import SessionLimits
 from serval.serving.realtime.session import Session
 from serval.serving.service import Service
@@ -45,7 +45,7 @@ def realtime(service: Service) -> Realtime:
         found = Realtime(
             lambda person: RecordThenChat(models, person),
             lambda person: SharedEars(models, person),
-            lambda person: None,
+            lambda person: shared_voice(models, person),
             Rate(per_minute),
             per_minute,
         )

@@ -10,6 +10,8 @@ from serval.assistant.event import EventKind
 
 TEXT = 8_000  # characters of a text
 _PARTS = 16  # of an item
+USUAL = "You are Serval, a helpful assistant that watches and talks. Answer in a sentence or two."
+"""What the chat model is told where a client says nothing else."""
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.:-]+$")]
 Words = Annotated[str, Field(max_length=TEXT)]
@@ -85,7 +87,7 @@ class Settings(_Spoken):
     object: Literal["realtime.session"] = "realtime.session"
     id: str = ""
     model: Annotated[str, Field(max_length=64)] = "serval"
-    instructions: Words = ""
+    instructions: Words = USUAL
     output_modalities: Annotated[tuple[Modality, ...], Field(min_length=1, max_length=1)] = ("text",)
     max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] | Literal["inf"] = "inf"
     audio: Audio = Audio()

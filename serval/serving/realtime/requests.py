@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from serval.assistant.instructions import store
 from serval.refusal import Refusal
 from serval.serving.keys import Person, Scope
 from serval.serving.problems import Problem
@@ -58,12 +59,12 @@ class Requests:
             log.exception("a request of a session failed")
             return problem_told(Problem(500, "something went wrong on the server"), request.event_id)
 
-    def opened(self) -> Stream:
+    def opened(self, texts: Sequence[str] = ()) -> Stream:
         """The session's stream; a new one of its own, where there is none. Raises `Problem`."""
         if self.stream is None:
             if not self._person.may(Scope.INSTRUCT):
                 raise Problem(403, f"this key may open no stream: it needs the scope {Scope.INSTRUCT}")
-            self._join(self._served.hub.open(self._person, _NAME, HANDED), own_one=True)
+            self._join(self._served.hub.open(self._person, _NAME, HANDED, texts), own_one=True)
         assert self.stream is not None
         return self.stream
 
@@ -84,9 +85,7 @@ class Requests:
             self._join(served.hub.stream(person, request.stream), own_one=False)
             return self._answer("attached", request, source=self._id and served.hub.about(person, self._id).source)
         if isinstance(request, asked.InstructionAdd):
-            wanted = instructions.NewInstruction(text=request.text, priority=request.priority, cooldown=request.cooldown)
-            added = instructions.added(served, person, self.opened().about.id, wanted)
-            return self._answer("instruction.added", request, instruction=added)
+            return self._answer("instruction.added", request, instruction=self._added(request))
         if self.stream is None:
             raise Problem(409, "the session has no stream yet: send a picture, add an instruction, or attach to one")
         if isinstance(request, asked.InstructionList):
@@ -98,6 +97,19 @@ class Requests:
             fields = request.model_dump(exclude={"type", "event_id"})
             return self._answer("timeline", request, events=timeline.timeline(served, person, self._id, **fields))
         return self._answer("why", request, explained=timeline.why(served, person, self._id, request.time, request.instruction))
+
+    def _added(self, request: asked.InstructionAdd) -> instructions.InstructionView:
+        """One thing more to watch for. A stream that is opened for it watches for nothing else."""
+        served, person = self._served, self._person
+        if self.stream is not None:
+            wanted = instructions.NewInstruction(text=request.text, priority=request.priority, cooldown=request.cooldown)
+            return instructions.added(served, person, self._id, wanted)
+        if cannot := instructions.read_back(person, request.text).cannot:
+            raise Problem(400, cannot, "text")
+        path = self.opened((request.text,)).instructions
+        chosen = {"priority": request.priority, "cooldown": request.cooldown}
+        store.save(path, [each.model_copy(update=chosen) for each in store.load(path)])
+        return instructions.listed(served, person, self._id)[0]
 
     @property
     def _id(self) -> str:

@@ -145,11 +145,6 @@ class Response:
         return None
 
     @property
-    def waiting(self) -> float:
-        """Seconds of sound that are here and not sent."""
-        return sum(len(each) for each in list(self._waiting) if not isinstance(each, _Sentence)) / RATE
-
-    @property
     def told(self) -> bool:
         """Whether all of it has gone out."""
         voiced = not self.spoken or (self._cut >= len(self.text) and all(each.whole for each in self._sentences))

@@ -216,10 +216,10 @@ class Session:
         idle, due = self._seen + self._limits.idle + 0.001, self._floor.next_due()
         return idle if due is None else min(idle, due)
 
-    def waiting(self, response: str) -> float | None:
-        """Seconds of sound of a response that are here and not sent; None where nobody wants them."""
+    def sent(self, response: str) -> float | None:
+        """Seconds of sound of a response that were sent; None where nobody wants more. From any thread."""
         found = self._floor.made(response)
-        return None if found is None else found.waiting
+        return None if found is None else found.sent_ms / 1000
 
     def wrong(self, code: str, message: str, param: str | None = None, event_id: str | None = None) -> None:
         """An `error` event goes out with what follows."""

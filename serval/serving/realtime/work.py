@@ -13,6 +13,7 @@ from serval.serving.problems import Problem
 from serval.serving.realtime.answers import Answers, Said
 from serval.serving.realtime.effects import Answer, Speak, Transcribe
 from serval.serving.realtime.hearing import Ears, Voice
+from serval.serving.realtime.limits import RATE
 from serval.serving.realtime.session import Session
 from serval.serving.stream import Stream
 from serval.weights import PartMissing
@@ -73,6 +74,7 @@ class Work:
         self._session, self._answers, self._ears, self._voice = session, answers, ears, voice
         self._post, self._stream = post, stream
         self._wanted: set[str] = set()  # responses that go on
+        self._sounding: dict[str, float] = {}  # seconds of sound that were made for them
         self._closed = threading.Event()
         self._thinking, self._hearing, self._speaking = Lane("serval-answer"), Lane("serval-ear"), Lane("serval-voice")
 
@@ -81,8 +83,10 @@ class Work:
         self._closed.set()
         self._wanted.clear()
 
-    def cancel(self, response: str) -> None:
+    def over(self, response: str) -> None:
+        """Nobody wants more of it."""
         self._wanted.discard(response)
+        self._sounding.pop(response, None)
 
     def answer(self, asked: Answer) -> None:
         """Find the words."""
@@ -131,6 +135,7 @@ class Work:
             failed = ""
             try:
                 for block in voice.speak(sentence.text, lambda: self._cancelled(sentence.response)) if sentence.text else ():
+                    self._sounding[sentence.response] = self._sounding.get(sentence.response, 0.0) + len(block) / RATE
                     self._post(Session.sound, sentence.response, sentence.number, block)
                     if not self._room(sentence.response):
                         return
@@ -143,8 +148,8 @@ class Work:
     def _room(self, response: str) -> bool:
         """Wait until more sound is wanted; False if none is."""
         while not self._cancelled(response):
-            waiting = self._session.waiting(response)
-            if waiting is None or waiting < _MOST:
+            sent = self._session.sent(response)
+            if sent is None or self._sounding.get(response, 0.0) - sent < _MOST:
                 return True
             self._closed.wait(_BREATH)
         return False
