@@ -26,19 +26,8 @@ _MOST: Final = {"image": 16, "video": 2, "audio": 4}
 _FRAMES, _FPS, _SIDE = 32, 1.0, 640  # of a video
 
 
-def read_conversation(
-    content: Sequence[Mapping[str, Any]], decoder: DecoderApart, ears: Callable[[], Recogniser], *, sees: bool
-) -> tuple[list[Message], dict[Media, Seen]]:
-    """Messages of words and of pictures, and what those show.
-
-    Args:
-        content: as `from_openai` takes them.
-        ears: what turns sounds into words; raises `PartMissing` where that is not on this machine.
-        sees: whether the model can be shown pictures.
-
-    Raises:
-        Problem: something cannot be read, is too much, or is not in the message itself.
-    """
+def read_messages(content: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Messages as `from_openai` takes them, with no more media than a conversation may have. Raises `Problem`."""
     try:
         messages = from_openai(content, LIMITS)
     except Refusal as refusal:
@@ -46,6 +35,22 @@ def read_conversation(
     for kind, number in count_media(messages).items():
         if number > _MOST[kind]:
             raise Problem(400, f"a conversation has at most {_MOST[kind]} parts of the kind {kind}", "messages")
+    return messages
+
+
+def shown_and_heard(
+    messages: Sequence[Message], decoder: DecoderApart, ears: Callable[[], Recogniser], *, sees: bool
+) -> tuple[list[Message], dict[Media, Seen]]:
+    """Messages of words and of pictures, and what those show.
+
+    Args:
+        ears: what turns sounds into words; raises `PartMissing` where that is not on this machine.
+        sees: whether the model can be shown pictures.
+
+    Raises:
+        Problem: something cannot be decoded, or is not in the message itself.
+    """
+    for kind, number in count_media(messages).items():
         if number and kind != "audio" and not sees:
             raise Problem(400, f"the model of this server reads words and cannot see: leave out the {kind}", "messages")
     found = {part: _data(part) for part in media_of(messages)}  # all are looked at before any is decoded

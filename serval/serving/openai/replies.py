@@ -13,7 +13,7 @@ from fastapi import Request
 from serval.serving import problems
 from serval.serving.keys import Person
 from serval.serving.openai.asked import Content, Picking, Tools, held_to
-from serval.serving.openai.conversation import read_conversation
+from serval.serving.openai.conversation import read_messages, shown_and_heard
 from serval.serving.openai.opened import Opened
 from serval.serving.openai.running import Running
 from serval.serving.openai.speaker import Piece, Said, Wish
@@ -63,10 +63,11 @@ def begin(served: Service, opened: Opened, person: Person, asked: Asked) -> Runn
     """Work on the replies. Raises `Problem` where too much is being worked on; the work raises it for what is asked."""
 
     def work(cancelled: Callable[[], bool], tell: Callable[[Told], None]) -> None:
+        given = read_messages(asked.content)
         speaker = opened.speaker()
         if asked.logprobs is not None and not speaker.told:
             raise Problem(400, "the model of this server tells no log-probabilities", "logprobs")
-        messages, media = read_conversation(asked.content, served.decoder, opened.ears, sees=speaker.sees)
+        messages, media = shown_and_heard(given, served.decoder, opened.ears, sees=speaker.sees)
         constraint = held_to(speaker, asked.schema, asked.form)
         for number in range(asked.replies):
             sampling = asked.picking.sampling(number)
