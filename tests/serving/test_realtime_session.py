@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from serval.assistant.listening.activity import SileroActivity
 from serval.assistant.listening.addressed import NamedJudge
+from serval.assistant.voice.voice import Voice
 from serval.serving.realtime import effects as does
 from serval.serving.realtime.limits import RATE, SessionLimits
 from serval.serving.realtime.protocol import USUAL
 from serval.serving.realtime.response import AHEAD
+from serval.weights import PartMissing, locate
 from tests.serving.realtime_session import Talk, b64, tone
 
 WRITTEN = (
@@ -328,6 +331,27 @@ def test_speech_stops_an_answer_within_200_ms_of_its_start_and_what_was_said_is_
     talk.understand("And then?")
     (again,) = talk.take(does.Answer)
     assert [each.text for each in again.turns] == [USUAL, "Tell me a story", said, "And then?"]
+
+
+@pytest.mark.parametrize("step", [0.02, 0.1])
+def test_a_real_voice_is_noticed_in_time_by_the_real_detector(step):
+    """From the first sample of a word to the end of the answer's sound, in samples of the stream."""
+    for part, file in (("silero", "silero.onnx"), ("hibari", "hibari.onnx")):
+        try:
+            locate(part, file)
+        except PartMissing as missing:
+            pytest.skip(f"optional: {missing}")
+    word = np.concatenate(list(Voice.open().speak("Stop! Wait a moment, please.")))
+    starts = int(np.argmax(np.abs(word) > 0.05 * np.abs(word).max()))
+    sound = np.concatenate([tone(1.0, False), np.round(word * 32767).astype(np.int16)])
+    talk = Talk(voice=True, activity=SileroActivity)
+    talk.answer(*talk.ask("Tell me a story"), "One two three four five six seven eight nine ten.")
+    talk.voice(5.0)
+    size, heard = round(step * RATE), 0
+    while heard < len(sound) and not talk.take(does.Cancel):
+        talk.hear(sound[heard : heard + size], step)
+        heard += size
+    assert 0 < heard - (RATE + starts) <= 0.2 * RATE
 
 
 def test_the_last_words_can_be_interrupted_although_they_were_sent():

@@ -421,6 +421,8 @@ def test_in_any_order_there_is_an_answer_and_nothing_breaks(service, caplog):
     while service.parts.door.sockets.taken:
         time.sleep(0.01)
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+    while not all(each.over for each in list(service.hub._streams.values())):  # a session takes its own stream along
+        time.sleep(0.01)
 
 
 def test_an_idle_session_is_closed_with_a_reason(service):

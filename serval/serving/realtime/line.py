@@ -211,7 +211,8 @@ class Line:
         def follow() -> None:
             if self._feed is not None:
                 self._feed.cancel()
-            self._feed = self._start(self._news(stream))
+            if not self._over:
+                self._feed = self._start(self._news(stream))
 
         self._post(Session.tell, own("joined", {"stream": stream.about.id, "own": own_one}))
         self._loop.call_soon_threadsafe(follow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +43,8 @@ class Requests:
     def __init__(self, served: Service, person: Person, joined: Callable[[Stream, bool], None]) -> None:
         self._served, self._person, self._joined = served, person, joined
         self.stream: Stream | None = None
-        self.own = False
+        self.own = self._closed = False
+        self._guard = threading.Lock()
 
     def do(self, request: asked.Request) -> ServerEvent:
         """What the client is told about it."""
@@ -70,14 +72,24 @@ class Requests:
 
     def close(self) -> None:
         """A stream of the session's own ends with it; what happened in it is kept."""
+        with self._guard:
+            self._closed = True
         if self.own and self.stream is not None:
             self.stream.stop(30.0)
 
     def _join(self, stream: Stream, own_one: bool) -> None:
-        if self.own and self.stream is not None:
-            self.stream.stop(30.0)
-        self.stream, self.own = stream, own_one
+        with self._guard:
+            left = self.stream if self.own else None
+            over = self._closed  # it ended while the stream was opened
+            if not over:
+                self.stream, self.own = stream, own_one
+        if over and own_one:
+            stream.stop(30.0)
+        if over:
+            raise Problem(409, "the session is over")
         self._joined(stream, own_one)
+        if left is not None:
+            left.stop(30.0)
 
     def _done(self, request: asked.Request) -> ServerEvent:
         served, person = self._served, self._person
