@@ -25,6 +25,9 @@ def serve(
     timeline: Annotated[
         str | None, typer.Option(help="postgresql://… for the events of all streams; SQLite in their folders otherwise.")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Ray cluster that works on the answers: its address, or local. Needs serval[ray].")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where streams and keys are kept. [~/.local/share/serval/serve]")] = None,
     answers: Annotated[int, typer.Option(min=1, max=64, help="Answers worked on at a time, of all streams.")] = 1,
 ) -> None:
@@ -60,6 +63,7 @@ def serve(
         sources=sources,
         webhooks=tuple(webhooks or ()),
         timeline=timeline,
+        ray=ray,
         answerer=answerer,
         chat=chat,
         answers=answers,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.event import Event
 from serval.assistant.timeline.database import drop_postgresql
@@ -25,6 +26,7 @@ from serval.serving.feed import Feed
 from serval.serving.keys import Person, Scope
 from serval.serving.options import ServeOptions
 from serval.serving.problems import Problem
+from serval.serving.ray_answerer import RayAnswerer
 from serval.serving.stream import ABOUT, HANDED, RUN, About, Heard, State, Stream
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ class Hub:
     def __init__(self, options: ServeOptions, heard: Heard = lambda owner, stream, event: None) -> None:
         self.options, self._heard = options, heard
         self.attention = Attention(options.answers)
-        self._answerer, self._eyes = build_answerer(options.answerer), Eyes.open(Looks())  # one of each, for all streams
+        self._answerer = _answerer(options)  # one for all streams, and so are the eyes
+        self._eyes = Eyes.open(Looks())
         self.news = Feed()  # of all streams; readers sort out what is theirs
         self._guard = threading.Lock()
         self._streams: dict[str, Stream] = {}
@@ -168,6 +171,8 @@ class Hub:
         for stream in streams:
             stream.stop(30.0)
         self.news.close()
+        if isinstance(self._answerer, RayAnswerer):
+            self._answerer.close()
 
     def _make_room(self, owner: str) -> None:
         """Of what is over, a person keeps so much; the oldest goes."""
@@ -201,6 +206,12 @@ class Hub:
             if about.id == path.parent.name:
                 found[about.id] = about.model_copy(update={"state": State.ENDED}) if about.state != State.FAILED else about
         return found
+
+
+def _answerer(options: ServeOptions) -> Answerer:
+    if options.ray is None:
+        return build_answerer(options.answerer)
+    return RayAnswerer(options.answerer, options.answers, options.ray)
 
 
 def _sees(person: Person, about: About) -> bool:
