@@ -13,16 +13,15 @@ from serval.conversation.messages import Media, Message, Text, count_media, medi
 from serval.media.apart import DecoderApart
 from serval.media.frame import Frame
 from serval.refusal import Refusal
-from serval.serving.openai.transcript import transcribe
 from serval.serving.problems import Problem
 from serval.weights import PartMissing
 
 if TYPE_CHECKING:
-    from serval.assistant.listening.recogniser import Recogniser
+    from serval.assistant.listening.activity import Samples
     from serval.language.vision_language.model import Seen
 
 LIMITS: Final = Limits(messages=512, parts=1024, characters=400_000, data=32_000_000)
-_MOST: Final = {"image": 16, "video": 2, "audio": 4}
+_MOST: Final = {"image": 8, "video": 2, "audio": 4}
 _FRAMES, _FPS, _SIDE = 32, 1.0, 640  # of a video
 
 
@@ -39,12 +38,12 @@ def read_messages(content: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
 
 
 def shown_and_heard(
-    messages: Sequence[Message], decoder: DecoderApart, ears: Callable[[], Recogniser], *, sees: bool
+    messages: Sequence[Message], decoder: DecoderApart, hear: Callable[[Samples], str], *, sees: bool
 ) -> tuple[list[Message], dict[Media, Seen]]:
     """Messages of words and of pictures, and what those show.
 
     Args:
-        ears: what turns sounds into words; raises `PartMissing` where that is not on this machine.
+        hear: what turns sounds at 16 kHz into words; raises `PartMissing` where it cannot.
         sees: whether the model can be shown pictures.
 
     Raises:
@@ -59,7 +58,7 @@ def shown_and_heard(
     for part, data in found.items():
         try:
             if part.kind == "audio":
-                heard[part] = "".join(f"{each.text}\n" for each in transcribe(decoder.sound(data), ears()))
+                heard[part] = hear(decoder.sound(data))
             elif part.kind == "image":
                 shown[part] = decoder.picture(data)
             else:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
@@ -14,12 +14,18 @@ from serval.serving import problems
 from serval.serving.keys import Person
 from serval.serving.openai.asked import Content, Picking, Tools, held_to
 from serval.serving.openai.conversation import read_messages, shown_and_heard
-from serval.serving.openai.opened import Opened
+from serval.serving.openai.opened import EARS, Opened
 from serval.serving.openai.running import Running
 from serval.serving.openai.speaker import Piece, Said, Wish
 from serval.serving.openai.tools import call_of, choose
+from serval.serving.openai.transcript import transcribe
 from serval.serving.problems import Problem
 from serval.serving.service import Service
+
+if TYPE_CHECKING:
+    from serval.assistant.listening.activity import Samples
+    from serval.conversation.messages import Media, Message
+    from serval.language.vision_language.model import Seen
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +73,22 @@ def begin(served: Service, opened: Opened, person: Person, asked: Asked) -> Runn
         speaker = opened.speaker()
         if asked.logprobs is not None and not speaker.told:
             raise Problem(400, "the model of this server tells no log-probabilities", "logprobs")
-        messages, media = shown_and_heard(given, served.decoder, opened.ears, sees=speaker.sees)
         constraint = held_to(speaker, asked.schema, asked.form)
+        read: tuple[list[Message], dict[Media, Seen]] | None = None
+
+        def hear(sound: Samples) -> str:
+            ears = opened.ears()
+            with opened.turn(EARS, person):
+                return "".join(f"{each.text}\n" for each in transcribe(sound, ears, cancelled))
+
         for number in range(asked.replies):
-            sampling = asked.picking.sampling(number)
-            wish = Wish(messages, sampling, media, asked.max_tokens, asked.stop, constraint, asked.logprobs)
             with speaker.attention.turn(person.id):
                 if cancelled():
                     return
+                if read is None:  # in its turn: of many who wait, nobody's pictures take up room
+                    read = shown_and_heard(given, served.decoder, hear, sees=speaker.sees)
+                sampling = asked.picking.sampling(number)
+                wish = Wish(read[0], sampling, read[1], asked.max_tokens, asked.stop, constraint, asked.logprobs)
                 function = choose(speaker, asked.tools, wish, cancelled)
                 wish = call_of(speaker, function, wish) if function is not None else wish
                 name = function.name if function is not None else None

@@ -55,12 +55,14 @@ async def transcriptions(
 
     def work(cancelled: Callable[[], bool], tell: Callable[[float | Spoken], None]) -> None:
         ears = models.ears()
-        try:
-            sound = served.decoder.sound(data)
-        except Refusal as refusal:
-            raise Problem(400, f"the sound: {refusal.why}", "file") from None
-        tell(len(sound) / RATE)
         with models.turn(EARS, person):
+            if cancelled():
+                return
+            try:
+                sound = served.decoder.sound(data)  # in its turn: an hour of it takes 230 MB
+            except Refusal as refusal:
+                raise Problem(400, f"the sound: {refusal.why}", "file") from None
+            tell(len(sound) / RATE)
             for each in transcribe(sound, ears, cancelled):
                 tell(each)
 

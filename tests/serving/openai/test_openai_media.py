@@ -124,7 +124,7 @@ def test_a_picture_that_cannot_be_decoded_is_refused_in_plain_words(seeing):
         message = refusal(place, image(f"data:image/png;base64,{base64.b64encode(data).decode()}"))
         assert message.startswith("the image: ") and "/" not in message and "0x" not in message
     assert "base64" in refusal(place, image("data:image/png;base64,§§§"))
-    assert "at most 16" in refusal(place, *[image(data_url(drawn(8, 8)))] * 17)
+    assert "at most 8" in refusal(place, *[image(data_url(drawn(8, 8)))] * 9)
     assert refusal(place, image(data_url(drawn(8, 2000))))  # too slim for any model
 
 
