@@ -60,7 +60,7 @@ function chips(stream, text, evidence) {
   return make(
     "ul", { class: "chips", "aria-label": "What it rests on" },
     ...evidence.slice(0, CHIPS).map((each) =>
-      make("li", {}, make("button", { type: "button", onclick: () => showEvidence(stream, text, [each], each.time) }, `${named(each) || "seen"} ${clock(each.time)}`)),
+      make("li", {}, make("button", { type: "button", onclick: () => showEvidence(stream, text, [each], each.time) }, `${named(each) || "picture"} ${clock(each.time)}`)),
     ),
   );
 }

@@ -6,6 +6,8 @@ import { call } from "./api.js";
 const GAP = 125; // milliseconds between two pictures, whichever source they are of
 const SIDE = 960; // pixels of the longer side
 const WAIT = 10_000;
+const KEPT = 40; // pictures that are kept for when something is said of them: five seconds
+const NEAR = 0.05; // seconds
 
 const WHY = {
   busy: "came while it was looking",
@@ -54,6 +56,7 @@ export class Capture extends EventTarget {
   unused = new Map(); // why -> how many
   #canvas = document.createElement("canvas");
   #going = true;
+  #lately = []; // [seconds on the stream's clock, JPEG]
 
   constructor(stream, video) {
     super();
@@ -70,6 +73,11 @@ export class Capture extends EventTarget {
   /* Why pictures were not used, in words; nothing where all were. */
   get words() {
     return [...this.unused].map(([why, count]) => `${count} ${WHY[why] ?? why}`).join(", ");
+  }
+
+  /* The picture that was handed in at a time on the stream's clock, if it is still at hand. */
+  pictureAt(time) {
+    return this.#lately.find(([when]) => Math.abs(when - time) < NEAR)?.[1] ?? null;
   }
 
   close() {
@@ -96,10 +104,13 @@ export class Capture extends EventTarget {
     try {
       const signal = AbortSignal.timeout(WAIT);
       const answer = await call(`/v1/streams/${this.stream}/frames`, { method: "POST", body: picture, type: "image/jpeg", signal });
-      const { dropped } = await answer.json();
+      const { dropped, time } = await answer.json();
       if (dropped === "closed") this.close();
       else if (dropped) this.#missed(dropped);
-      else this.sent += 1;
+      else {
+        this.sent += 1;
+        this.#lately = [...this.#lately.slice(1 - KEPT), [time, picture]];
+      }
     } catch (error) {
       if (error.status === 404 || error.status === 409 || error.status === 403) return this.close();
       this.#missed(error.status === 429 ? "too many" : "unreachable");

@@ -52,7 +52,7 @@ function open(stream, words, when, evidence, steps) {
   by("moment-time").textContent = when;
   by("moment-evidence").replaceChildren(
     ...evidence.map((each) =>
-      make("li", {}, make("b", {}, named(each) || "seen"), ` ${clock(each.time)}${each.score ? ` · ${each.score.toFixed(2)}` : ""}`),
+      make("li", {}, make("b", {}, named(each) || "whole picture"), ` ${clock(each.time)}${each.score ? ` · ${each.score.toFixed(2)}` : ""}`),
     ),
   );
   const frames = [...new Map(evidence.map((each) => [each.frame, each.time]))].sort((one, other) => one[1] - other[1]);
@@ -104,18 +104,19 @@ async function explain(stream, time, event) {
   place.replaceChildren(make("p", { class: "quiet" }, "Asking …"));
   by("moment-table").replaceChildren();
   const own = [];
+  if (event?.unverified) own.push(make("p", { class: "unverified" }, `Not in the facts: ${event.unverified}`));
+  const known = []; // what the event itself tells, where nothing more can be had
   if (event?.why_now) {
     const { gate, score, threshold, why } = event.why_now;
-    own.push(make("p", { class: "first" }, `The gate ${gate} scored ${score.toFixed(2)} and needs ${threshold.toFixed(2)}${why ? `: ${why}` : ""}.`));
+    known.push(make("p", {}, `The gate ${gate} scored ${score.toFixed(2)} and needs ${threshold.toFixed(2)}${why ? `: ${why}` : ""}.`));
   }
-  if (event?.unverified) own.push(make("p", { class: "unverified" }, `Not in the facts: ${event.unverified}`));
   try {
     const { text, moments } = await get("/v1/why", { stream, time: Math.max(0, time) });
     if (mine !== current) return;
     place.replaceChildren(...own, ...text.split("\n").map((each) => make("p", {}, each)));
     if (moments.length) by("moment-table").replaceChildren(table(moments));
   } catch (error) {
-    if (mine === current) place.replaceChildren(...own, make("p", { class: "quiet" }, error.message));
+    if (mine === current) place.replaceChildren(...own, ...known, make("p", { class: "quiet" }, error.message));
   }
 }
 

@@ -62,7 +62,7 @@ export async function say(text, { answer = false, interrupted = () => {} } = {})
 async function byService(text, mine, signal) {
   let sound;
   try {
-    const json = { model: "tts", voice: "default", input: text, response_format: "wav" };
+    const json = { model: "hibari", voice: "heart", input: text, response_format: "wav" };
     sound = await (await call("/v1/audio/speech", { method: "POST", json, signal })).blob();
   } catch (error) {
     if (![501, 404, 405].includes(error.status)) throw error;

@@ -7,7 +7,7 @@ import { record } from "./record.js";
 import { streams } from "./streams.js";
 
 const SHOWN = 6000; // milliseconds for which words stay
-const BOXED = 3500; // and boxes, as what they are of moves on
+const BOXED = 3500; // and boxes, with the picture that they are of
 
 const STATES = { opening: "opening: its models are loading", watching: "watching", ended: "over", failed: "failed" };
 
@@ -53,6 +53,7 @@ class Tile {
     this.id = view.id;
     this.boxes = make("div", { class: "boxes", "aria-hidden": "true" });
     this.media = make("div", { class: "media" });
+    this.still = make("div", { class: "still", "aria-hidden": "true" });
     this.words = make("p", { class: "words", hidden: true });
     this.empty = make("div", { class: "empty" });
     this.state = make("span", { class: "state" });
@@ -64,7 +65,7 @@ class Tile {
     this.place = make(
       "article",
       { class: "tile", "data-stream": view.id, "aria-label": `Stream ${view.name}` },
-      make("div", { class: "picture" }, this.media, this.boxes, this.empty, this.words),
+      make("div", { class: "picture" }, this.media, this.still, this.boxes, this.empty, this.words),
       make("footer", {}, this.pick, this.state, make("button", { type: "button", class: "stop", onclick: () => this.#stop() }, "Stop")),
       this.drops,
     );
@@ -96,8 +97,20 @@ class Tile {
     this.words.hidden = false;
     clearTimeout(this.#fading);
     this.#fading = setTimeout(() => (this.words.hidden = true), SHOWN);
-    draw(this.boxes, newest(event.evidence), BOXED);
+    const evidence = newest(event.evidence);
+    this.#still(captures.get(this.id)?.pictureAt(evidence[0]?.time));
+    draw(this.boxes, evidence, BOXED);
     if (!captures.get(this.id)?.going) this.#poster();
+  }
+
+  /* The picture that was judged, which fades back into the living one: that has moved on since. */
+  #still(picture) {
+    if (!picture) return;
+    const image = make("img", { alt: "", class: "fading", src: URL.createObjectURL(picture) });
+    image.onload = () => URL.revokeObjectURL(image.src);
+    image.style.animationDuration = `${BOXED}ms`;
+    image.onanimationend = () => image.remove();
+    this.still.replaceChildren(image);
   }
 
   #drops(view, capture) {

@@ -57,13 +57,13 @@ def chromium(video: Callable[[], Path], sound: Path) -> Iterator[Browser]:
 
     Args:
         video: makes what its camera shows, a file of JPEGs.
-        sound: what its microphone hears over and over, a WAV file.
+        sound: what its microphone hears each time it is opened, a WAV file, and then quiet.
     """
     found = shutil.which("chromium")
     if found is None:
         pytest.skip("Chromium is absent, so nothing of the page was tested: apt-get install chromium")
     fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    files = (f"--use-file-for-fake-video-capture={video()}", f"--use-file-for-fake-audio-capture={sound}")
+    files = (f"--use-file-for-fake-video-capture={video()}", f"--use-file-for-fake-audio-capture={sound}%noloop")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, headless=True, args=[*_QUIET, *fake, *files])
         try:

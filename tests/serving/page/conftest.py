@@ -13,23 +13,21 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.serving.page.chromium import camera, chromium
-from tests.serving.page.speech import RATE, speech
+from tests.serving.page.speech import RATE, heard
 
 PATIENCE = 30_000  # milliseconds; nothing here is timed, it only must come
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium with the street before its camera, and a voice, or near silence, before its microphone."""
+    """Chromium with the street before its camera, and somebody who asks before its microphone."""
     folder = tmp_path_factory.mktemp("chromium")
     expect.set_options(timeout=PATIENCE)
-    spoken = speech()
-    heard = np.random.default_rng(0).normal(0, 0.002, 2 * RATE) if spoken is None else spoken
     with wave.open(str(folder / "microphone.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes((np.clip(heard, -1, 1) * 32767).astype("<i2").tobytes())
+        file.writeframes((np.clip(heard(), -1, 1) * 32767).astype("<i2").tobytes())
     with chromium(lambda: camera(folder / "camera.mjpeg"), folder / "microphone.wav") as found:
         yield found
 
@@ -65,6 +63,7 @@ def picture() -> Callable[..., None]:
 
     def kept(page: Page, name: str, **options: Any) -> None:
         if folder := os.environ.get("SERVAL_PICTURES"):
+            page.evaluate("() => scrollTo(0, 0)")
             page.screenshot(path=Path(folder) / f"{name}.png", **options)
 
     return kept

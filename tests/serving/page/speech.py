@@ -1,25 +1,22 @@
-"""A voice for the microphone: somebody reads the name of a picture, from the optional part with photographs."""
+"""What the microphone hears whenever it is opened: somebody asks a question."""
 
 from __future__ import annotations
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
-from serval.weights import PartMissing, locate
+from serval.assistant.voice.voice import RATE, Voice
+from serval.weights import PartMissing
 
-RATE = 16_000
+__all__ = ["QUESTION", "RATE", "heard"]
+
+QUESTION = "How many vehicles were there?"
 
 
-def speech() -> NDArray[np.float32] | None:
-    """A few words and a second of quiet, ``[samples]`` at `RATE`; None without the part."""
+def heard() -> NDArray[np.float32]:
+    """A moment of quiet, the question, and quiet again, ``[samples]`` at `RATE`; without the optional voice a faint hiss."""
+    quiet = np.random.default_rng(0).normal(0, 0.0005, RATE * 3 // 2).astype(np.float32)
     try:
-        voices = sorted(locate("stamps").rglob("*_desc.ogg"))
+        return np.concatenate([quiet[: RATE // 2], *Voice.open().speak(QUESTION), quiet])
     except PartMissing:
-        return None
-    if not voices:
-        return None
-    with av.open(str(voices[0])) as file:
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
-        words = [part.to_ndarray()[0] for frame in file.decode(audio=0) for part in resampler.resample(frame)]
-    return np.concatenate([*words, np.zeros(RATE, np.float32)])
+        return quiet

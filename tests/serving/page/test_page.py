@@ -23,6 +23,7 @@ def test_a_person_shows_the_camera_and_is_told(service, visit, picture):
     box = tile.locator(".box")
     expect(box.first).to_be_attached()
     expect(tile.locator(".words")).to_be_visible()
+    expect(tile.locator(".still img")).to_be_attached()  # the very picture that the boxes are of
     inside = page.evaluate(
         """() => {
             const all = document.querySelector(".tile .picture").getBoundingClientRect();
@@ -53,7 +54,11 @@ def test_a_person_shows_the_camera_and_is_told(service, visit, picture):
     page.emulate_media(color_scheme="dark")
     expect(tile.locator(".box").first).to_be_attached()
     picture(page, "service-dark")
+    page.set_viewport_size({"width": 390, "height": 1000})
+    expect(tile.locator(".box").first).to_be_attached()
+    picture(page, "service-phone")
     page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 1000})
 
     dog = page.get_by_role("switch", name="Watch for: tell me when a dog appears")
     expect(dog).to_have_attribute("aria-checked", "true")

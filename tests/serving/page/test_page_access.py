@@ -28,7 +28,7 @@ def watched(service):
 
 
 @pytest.mark.usefixtures("detector")
-def test_it_is_for_everybody(watched, visit, picture):
+def test_it_is_for_everybody(watched, visit):
     page = visit(watched.url)
     expect(page.locator("#events li.utterance").first).to_be_visible()
     page.get_by_label("A question about what was seen").fill("how many vehicles were there?")
@@ -55,9 +55,6 @@ def test_it_is_for_everybody(watched, visit, picture):
         expect(page.locator("#moment-picture")).to_be_visible()
         assert page.evaluate("() => document.documentElement.scrollWidth") == width
         page.keyboard.press("Escape")
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.evaluate("() => scrollTo(0, 0)")
-    picture(page, "service-phone")
 
 
 def test_nothing_yet_and_no_key_are_for_everybody_too(serve, key, visit):
