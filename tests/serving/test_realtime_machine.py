@@ -141,7 +141,7 @@ class Client(RuleBasedStateMachine):
         session = self.talk.session
         assert len(session.conversation) <= LIMITS.items
         assert len(session._floor.arbiter.waiting) <= session._floor.arbiter.most and len(session._floor._open) <= 4
-        assert session._ear._count <= LIMITS.sound * 16_000 and 0 <= session._unheard <= LIMITS.unheard
+        assert session._listening._ear._count <= LIMITS.sound * 16_000 and 0 <= session._listening._unheard <= LIMITS.unheard
         assert not session._outbox._effects
 
     def teardown(self):

@@ -9,15 +9,12 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
-from serval.assistant.listening.activity import RATE as HEARD
-from serval.assistant.listening.activity import Activity, Samples, Utterance, best_activity
+from serval.assistant.listening.activity import Activity, Utterance, best_activity
 from serval.assistant.listening.addressed import Judge, NamedJudge
 from serval.serving.realtime import protocol as asked
 from serval.serving.realtime.conversation import Conversation, Entry
-from serval.serving.realtime.ear import Ear, Full, Started, Stopped
 from serval.serving.realtime.effects import (
     Answer,
     Ask,
@@ -25,17 +22,14 @@ from serval.serving.realtime.effects import (
     Effect,
     Gates,
     Outbox,
-    Transcribe,
     Turn,
 )
 from serval.serving.realtime.floor import Floor
 from serval.serving.realtime.limits import SessionLimits
+from serval.serving.realtime.listening import Listening
 from serval.serving.realtime.protocol import Settings, Unreadable, Wanted
 from serval.serving.realtime.response import Response
-from serval.serving.realtime.sound import pcm_of
 from serval.serving.realtime.told import (
-    Cleared,
-    Committed,
     Error,
     ErrorTold,
     ItemTold,
@@ -44,8 +38,6 @@ from serval.serving.realtime.told import (
     ResponseTold,
     ServerEvent,
     SessionTold,
-    SpeechStarted,
-    SpeechStopped,
     Transcribed,
     own,
 )
@@ -87,12 +79,10 @@ class Session:
         self._outbox = Outbox()
         self.conversation = Conversation(self._limits.items, self._outbox)
         self._floor = Floor(self.settings.id, self.conversation, self._outbox, new_id)
-        self._ear = Ear(activity, self._limits.sound)
-        self._ear.configure(self.settings.audio.input.turn_detection)
+        self._listening = Listening(self.conversation, self._floor, self._outbox, self._limits, activity, new_id)
+        self._listening.configure(self.settings.audio.input.turn_detection, 0.0)
         self._own = {"speak_alerts": False, "addressed": "always", "gates": False}
         self._prompts: dict[str, tuple[Wanted, tuple[Turn, ...] | None]] = {}  # responses whose answer is not asked for yet
-        self._saying = ""  # the item of what is being said
-        self._unheard = 0  # stretches of sound that wait for their words
         self._now = self._seen = 0.0
 
     # -- what comes ---------------------------------------------------------------------------------------------------
@@ -173,7 +163,7 @@ class Session:
     def transcribed(self, item: str, words: str, seconds: float, now: float) -> list[Effect]:
         """What was said in an item."""
         self._now = now
-        entry = self._settled(item)
+        entry = self._listening.settled(item)
         if entry is not None:
             entry.text = words
             if self.settings.audio.input.transcription is not None:
@@ -186,7 +176,7 @@ class Session:
     def not_transcribed(self, item: str, code: str, why: str, now: float) -> list[Effect]:
         """It cannot be found out."""
         self._now = now
-        if self._settled(item) is not None:
+        if self._listening.settled(item) is not None:
             error = {"type": "server_error", "code": code, "message": why, "param": None}
             self._outbox.send(NotTranscribed(item_id=item, error=error))
             self._fail_unasked(code, why)
@@ -239,17 +229,11 @@ class Session:
             case asked.SessionUpdate():
                 self._update(event.session)
             case asked.Append():
-                self._append(event.audio)
+                self._listening.append(event.audio, self._now)
             case asked.Commit():
-                samples = self._ear.commit()
-                if samples is None or len(samples) < HEARD // 10:
-                    raise Unreadable("input_audio_buffer_commit_empty", "there is less than 100 ms of sound to commit")
-                self._commit(samples, None)
-                self._user_stopped()
+                self._listening.commit(self._now)
             case asked.Clear():
-                self._ear.clear()
-                self._user_stopped()
-                self._outbox.send(Cleared())
+                self._listening.clear(self._now)
             case asked.ItemCreate():
                 self._create(event.item, event.previous_item_id)
             case asked.ItemRetrieve():
@@ -280,79 +264,20 @@ class Session:
             raise asked.unreadable(error, "session") from None
         self._check_voice(new.output_modalities, "session.output_modalities")
         self.settings = new
-        speaking = self._ear.speaking
-        self._ear.configure(new.audio.input.turn_detection)
-        if speaking and not self._ear.speaking:
-            self._user_stopped()
+        self._listening.configure(new.audio.input.turn_detection, self._now)
         self._outbox.send(SessionTold(type="session.updated", session=self._shown()))
 
-    def _append(self, audio: str) -> None:
-        try:
-            samples = pcm_of(audio)
-        except ValueError as error:
-            raise Unreadable("invalid_value", f"audio: {error}", "audio") from None
-        try:
-            for happened in self._ear.append(samples):
-                self._heard(happened)
-        except Full:
-            most = f"{self._limits.sound:g} seconds of sound wait for their commit, which is the most"
-            raise Unreadable("input_audio_buffer_full", most, "audio") from None
-
-    def _heard(self, happened: Started | Stopped) -> None:
-        vad = self.settings.audio.input.turn_detection
-        if isinstance(happened, Started):
-            self._saying = self._new_id("item")
-            self._outbox.send(SpeechStarted(item_id=self._saying, audio_start_ms=happened.ms))
-            if vad is not None and vad.interrupt_response:
-                self._floor.user_speaks(self._now)
-            return
-        self._outbox.send(SpeechStopped(item_id=self._saying, audio_end_ms=happened.ms))
-        if happened.said is not None:
-            self._commit(happened.said.samples, happened.said if vad is not None and vad.create_response else None)
-        self._user_stopped()
-
-    def _commit(self, samples: Samples, said: Utterance | None) -> None:
-        """Sound becomes an item, and its words are found out."""
-        name, self._saying = self._saying or self._new_id("item"), ""
-        heard = None if said is None else Utterance(said.start, said.end, np.zeros(0, np.float32))
-        entry = Entry(name, "user", "", spoken=True, pending=True, heard=heard)
-        before = self.conversation.last
-        self._outbox.send(Committed(item_id=name, previous_item_id=before))
-        self.conversation.add(entry)
-        self._listen_to(entry, samples)
-
-    def _listen_to(self, entry: Entry, samples: Samples) -> None:
-        self._unheard += 1
-        if self._unheard <= self._limits.unheard:
-            self._outbox.put(Transcribe(entry.id, samples))
-            return
-        self._settled(entry.id)
-        error = {"type": "server_error", "code": "busy", "message": "too much waits for its words", "param": None}
-        self._outbox.send(NotTranscribed(item_id=entry.id, error=error))
-
     def _create(self, item: asked.Item, after: str | None) -> None:
-        sound = None
-        if len(item.content) == 1 and item.content[0].type == "input_audio" and item.role == "user":
-            try:
-                pcm = pcm_of(item.content[0].audio or "")
-            except ValueError as error:
-                raise Unreadable("invalid_value", f"item.content.0.audio: {error}", "item.content.0.audio") from None
-            if not 0.1 <= len(pcm) / 24_000 <= self._limits.sound:
-                limits = f"it has 0.1 to {self._limits.sound:g} seconds of sound"
-                raise Unreadable("invalid_value", f"item.content.0.audio: {limits}", "item.content.0.audio")
-            ear = Ear(best_activity, self._limits.sound + 1)
-            list(ear.append(pcm))
-            sound = ear.commit()
+        sound = self._listening.sound_of(item)
         if item.id is not None and item.id in self.conversation:
             raise Unreadable("item_exists", "there is an item of this id already", "item.id")
         if after not in (None, "root") and after not in self.conversation:
             raise Unreadable("item_not_found", "there is no such item", "previous_item_id")
         text = "" if sound is not None else _text(item)
-        role = item.role
-        entry = Entry(item.id or self._new_id("item"), role, text, spoken=sound is not None, pending=sound is not None)
+        entry = Entry(item.id or self._new_id("item"), item.role, text, spoken=sound is not None, pending=sound is not None)
         self.conversation.add(entry, after)
         if sound is not None:
-            self._listen_to(entry, sound)
+            self._listening.words_of(entry, sound)
 
     def _truncate(self, event: asked.ItemTruncate) -> None:
         entry = self._entry(event.item_id)
@@ -445,23 +370,10 @@ class Session:
             raise Unreadable("item_not_found", "there is no such item", "item_id")
         return found
 
-    def _settled(self, item: str) -> Entry | None:
-        """Its words are known, or never will be."""
-        self._unheard -= 1
-        entry = self.conversation.find(item)
-        if entry is not None:
-            entry.pending = False
-        return entry
-
     # -- the rest -----------------------------------------------------------------------------------------------------
 
-    def _user_stopped(self) -> None:
-        """The voice is free again when the user has ended, and it is known what he has said."""
-        if not self._ear.speaking and not self._unheard:
-            self._floor.user_stopped(self._now)
-
     def _after_words(self, now: float) -> list[Effect]:
-        self._user_stopped()
+        self._listening.stopped(self._now)
         self._think()
         return self._done(now)
 
