@@ -89,7 +89,7 @@ class Socket:
     def __init__(self, running, key=None, **options):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         url = running.url.replace("http", "ws") + "/v1/realtime?model=serval"
-        self.line = connect(url, additional_headers=headers, open_timeout=20, max_size=None, **options)
+        self.line = connect(url, additional_headers=headers, open_timeout=20, max_size=None, close_timeout=0.5, **options)
         self.told = []
         self.session = self.until("session.created")["session"]["id"]
 
@@ -437,7 +437,7 @@ def test_an_idle_session_is_closed_with_a_reason(service):
 def test_a_client_that_never_reads_is_given_up_and_holds_up_nobody(serve):
     running = serve(limits=Limits(idle=1.0))
     script(running, Scripted(*["word " * 20_000] * 200))  # 20 MB: more than lies in between
-    with Socket(running, compression=None, close_timeout=0.1) as mute, Socket(running) as line:
+    with Socket(running, compression=None) as mute, Socket(running) as line:
         mute.ask("Tell me a lot")
         line.send("session.update", session={"instructions": "x"})
         line.until("session.updated")
