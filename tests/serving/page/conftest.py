@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +13,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.serving.page.chromium import camera, chromium
+from tests.serving.page.chromium import ABSENT, camera, chromium
 from tests.serving.page.speech import RATE, heard
 
 PATIENCE = 30_000  # milliseconds; nothing here is timed, it only must come
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if shutil.which("chromium") is None:
+        terminalreporter.write_line(ABSENT, yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +34,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes((np.clip(heard(), -1, 1) * 32767).astype("<i2").tobytes())
-    with chromium(lambda: camera(folder / "camera.mjpeg"), folder / "microphone.wav") as found:
+    with chromium(lambda: camera(folder / "camera.y4m"), folder / "microphone.wav") as found:
         yield found
 
 

@@ -18,7 +18,7 @@ def watched(service):
     """A service with a stream that has seen something, and goes on."""
     client = service.client()
     stream = client.post("/v1/streams", json={"instructions": ["describe every new scene"]}).json()["id"]
-    hand_in(client, stream, seconds=2)
+    hand_in(client, stream, seconds=3)
     return service
 
 
@@ -97,6 +97,7 @@ def test_a_service_that_cannot_hear_or_speak_says_so(watched, visit):
     expect(page.locator("#caption-words")).to_contain_text("not spoken: there is no voice here")
 
 
+@pytest.mark.usefixtures("detector")
 def test_a_question_is_asked_aloud_and_answered_aloud(watched, visit):
     """With the recogniser and the voice themselves: held, then hands-free."""
     locate("whisper")
