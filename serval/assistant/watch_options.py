@@ -57,7 +57,7 @@ def asked_for(options: WatchOptions) -> tuple[list[Instruction], list[Instructio
     if options.instructions is not None and not options.instructions.exists():
         raise Refusal(str(options.instructions), "there is no such file", "make it with: serval instructions add")
     written, told = load(options.instructions) if options.instructions else [], list[Instruction]()
-    words = options.tell or (() if written else DEFAULT_TELL)
+    words = options.tell or (DEFAULT_TELL if options.instructions is None else ())
     for text in map(one_line, words):
         if not 1 <= len(text) <= _LONGEST:
             raise Refusal(f"--tell “{text[:40]}”", f"an instruction has 1 to {_LONGEST} characters", "say it in fewer words")

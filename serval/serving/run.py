@@ -27,7 +27,8 @@ class HurriedProtocol(H11Protocol):
         self._hurry = asyncio.get_running_loop().call_later(_HEAD, self._late)
 
     def _late(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+        mine = self.transport.get_protocol() is self  # and not that of a socket which it became
+        if mine and self.cycle is None and not self.transport.is_closing():
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

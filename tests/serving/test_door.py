@@ -1,8 +1,10 @@
 """Nothing comes in but with the right host, from the right page, with a key; and not too much of it."""
 
 import base64
+import json
 import re
 import socket
+import time
 
 import pytest
 from fastapi.routing import APIWebSocketRoute
@@ -149,6 +151,15 @@ def test_a_head_that_never_comes_is_given_up(serve, monkeypatch):
         slow.settimeout(20)
         assert slow.recv(4096) == b"", "cut off"
     assert running.client().get("/health").status_code == 200
+
+
+def test_a_socket_is_not_cut_off(serve, monkeypatch):
+    monkeypatch.setattr("serval.serving.run._HEAD", 0.1)
+    with connect(serve().url.replace("http", "ws") + "/v1/realtime?model=serval") as socket_:
+        socket_.recv(10)
+        time.sleep(0.3)
+        socket_.send(json.dumps({"type": "session.update", "session": {"type": "realtime"}}))
+        assert "session" in json.loads(socket_.recv(10))["type"]
 
 
 def test_beyond_this_machine_only_with_keys(serve, key, tmp_path):

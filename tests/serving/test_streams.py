@@ -91,6 +91,21 @@ def test_instructions_are_read_back_added_switched_and_removed(service):
     assert bad.status_code == 400 and bad.json()["error"]["param"] == "text"
 
 
+def test_without_instructions_nothing_is_watched_for(service):
+    client = service.client()
+    stream = opened(client, [])
+    client.post("/v1/instructions", params={"stream": stream}, json={"text": "tell me when a cat appears"})
+    ready(client, stream)
+    shots = [jpeg for _, jpeg in pictures(fps=2, seconds=3)]
+    deadline = time.monotonic() + 60
+    while "cat-appears" not in client.get(f"/v1/streams/{stream}").json()["scores"]:
+        client.post(f"/v1/streams/{stream}/frames", content=shots[0])
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    events = client.get("/v1/timeline", params={"stream": stream, "kind": "instruction"}).json()
+    assert {each["instruction"] for each in events} == {"cat-appears"}
+
+
 def test_a_change_reaches_a_watch_that_goes_on(service):
     client = service.client()
     stream = opened(client, [])
