@@ -16,7 +16,6 @@ from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from serval.serving import run
 from serval.serving.limits import Limits, Rate
 from serval.serving.openai.opened import opened
 from serval.serving.realtime.answers import Said
@@ -25,12 +24,6 @@ from serval.serving.realtime.parts import Realtime
 from serval.weights import PartMissing, locate
 from tests.serving.clip import pictures
 from tests.serving.realtime_session import Loud, b64, tone
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """A slow machine has time for its models."""
-    monkeypatch.setattr(run, "_HEAD", 600.0)
 
 
 class Scripted:
