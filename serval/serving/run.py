@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serval.refusal import Refusal
 from serval.serving.app import create_app
+from serval.serving.hub import Hub
 from serval.serving.options import ServeOptions
 
 log = logging.getLogger(__name__)
@@ -37,26 +39,30 @@ class HurriedProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Tells where it listens as soon as it does."""
+    """Tells where it listens as soon as it does, and ends what would go on for ever before it waits for the rest."""
 
-    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, tell: Callable[[str], None], hub: Hub) -> None:
         super().__init__(config)
-        self._tell = tell
+        self._tell, self._hub = tell, hub
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         for each in self.servers:
-            for socket in each.sockets:
-                host, port = socket.getsockname()[:2]
+            for listening in each.sockets:
+                host, port = listening.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
                 self._tell(f"Serval listens at http://{shown}:{port}/ (Ctrl-C ends it)")
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        self._hub.news.close()
+        await super().shutdown(sockets)
 
 
 def server(options: ServeOptions, tell: Callable[[str], None] = log.info) -> Server:
     """Ready to run. Raises `Refusal` for options that cannot be honoured."""
-    limits = options.limits
+    limits, app = options.limits, create_app(options)
     config = uvicorn.Config(
-        create_app(options),
+        app,
         host=options.host,
         port=options.port,
         http=HurriedProtocol,
@@ -74,12 +80,28 @@ def server(options: ServeOptions, tell: Callable[[str], None] = log.info) -> Ser
         access_log=False,
         log_config=None,
     )
-    return Server(config, tell)
+    return Server(config, tell, app.state.service.hub)
 
 
 def run(options: ServeOptions, tell: Callable[[str], None]) -> None:
-    """Serve until it is interrupted. ``tell`` is told where."""
-    made = server(options, tell)
-    made.run()
-    if not made.started:
-        raise Refusal(f"--port {options.port}", "it is taken, or may not be listened at", "choose another one")
+    """Serve until it is interrupted. ``tell`` is told where.
+
+    Raises:
+        Refusal: options that cannot be honoured, or an address that cannot be listened at.
+    """
+    listening = _listening(options)
+    with listening:
+        server(options, tell).run(sockets=[listening])
+
+
+def _listening(options: ServeOptions) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except (OSError, UnicodeError, OverflowError) as error:
+        why = (getattr(error, "strerror", None) or "no such address").casefold()
+        raise Refusal(f"{options.host}:{options.port}", why, "choose another --port or --host") from None
+    return made

@@ -152,6 +152,12 @@ class Stream:
         if watching is not None and not self.over:
             watching.watcher.publish(event)
 
+    def flush(self) -> None:
+        """Have the pictures that were taken so far on the disk."""
+        watching = self._watching
+        if watching is not None:
+            watching.recording.flush()
+
     def stop(self, patience: float | None = None) -> None:
         """End it, and wait until all is kept."""
         self._stopped.set()

@@ -11,6 +11,7 @@ from serval.assistant.answers.words import article, counted, join, plural
 from serval.assistant.ask.past import Past, Sighting, Span, spans
 from serval.assistant.ask.question import Asks, Question, parse
 from serval.assistant.event import Event, EventKind, Evidence
+from serval.assistant.instructions.words import singular
 from serval.assistant.perception.texts import alike, normal
 from serval.assistant.timeline.plain import clock
 from serval.media.box import Box
@@ -98,7 +99,7 @@ def _about(past: Past, asked: Question, labels_of: LabelsOf) -> Reply:
     if asked.asks is Asks.HOW_MANY:
         most, moment = max(((span.most, _busiest(span)) for span in stretches), key=lambda each: each[0])
         return Reply(
-            f"{counted(most, _label(found, asked)).capitalize()} at most at the same time, at {clock(moment[0].time)}.",
+            f"{counted(most, _label(moment, asked)).capitalize()} at most at the same time, at {clock(moment[0].time)}.",
             evidence=tuple(each.evidence() for each in moment),
         )
     times = [
@@ -229,8 +230,12 @@ def _begin(text: str) -> str:
 
 
 def _label(found: list[Sighting], asked: Question) -> str:
-    """The object's own label; what the person called it may say more than was seen ("the postman" is a person)."""
-    return found[0].label if found[0].label != "text" else asked.subject
+    """The object's own label; what the person called it may say more than was seen ("the postman" is a person).
+
+    Of several labels (a bus and a car) it is the person's word for all of them.
+    """
+    labels = {each.label for each in found}
+    return labels.pop() if len(labels) == 1 and labels != {"text"} else singular(asked.subject or "thing")
 
 
 def _sure(seen: Sighting, asked: Question) -> str:

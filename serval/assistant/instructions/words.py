@@ -171,7 +171,9 @@ def singular(word: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun phrase's last word, for sentences Serval says itself."""
+    """The plural of a noun phrase's last word, for sentences Serval says itself; of a plural, itself."""
+    if noun in _PLURALS:
+        return noun
     for many, one in _PLURALS.items():
         if noun == one:
             return many

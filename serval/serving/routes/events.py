@@ -37,7 +37,8 @@ async def events(
                 while free and not reader.over:
                     told = await reader.next(_BEAT)
                     if told is None:
-                        yield ": still here\n\n"
+                        if not reader.over:
+                            yield ": still here\n\n"
                         continue
                     owner = told.get("owner", person.id)
                     if (owner == person.id or Scope.ADMIN in person.scopes) and stream in (None, told.get("stream")):

@@ -143,6 +143,8 @@ def ask(served: Served, person: Asker, asked: Question) -> Answered:
 def picture(served: Served, person: Watcher, stream: Of, sha256: str) -> Response:
     """The picture that evidence names, as it was kept: a JPEG."""
     folder = served.hub.folder(person, stream) / RUN
+    if (alive := served.hub.alive(stream)) is not None:
+        alive.flush()
     try:
         with Recording.open(folder, write=False) as recording:
             found = recording.picture_named(sha256)

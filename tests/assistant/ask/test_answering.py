@@ -102,3 +102,14 @@ def test_what_was_forgotten_is_said_to_be_forgotten(past):
 def test_not_understood_says_what_can_be_asked(past):
     reply = ask(past, "sing me a song", labels_of)
     assert not reply.known and "how many" in reply.text
+
+
+def test_several_kinds_are_called_by_the_persons_word():
+    seen = [sight(1.0, "bus", (0, 0, 0.3, 0.5), track=1), sight(1.0, "car", (0.5, 0, 0.9, 0.5), track=2)]
+    reply = ask(Past(sightings=seen, end=9.0), "How many vehicles were there?", lambda noun: ("bus", "car"))
+    assert reply.text.startswith("Two vehicles at most") and {each.label for each in reply.evidence} == {"bus", "car"}
+
+
+def test_nobody_is_no_peoples():
+    seen = [sight(1.0, "car", (0, 0, 0.3, 0.5))]
+    assert ask(Past(sightings=seen, end=9.0), "How many people were there?", labels_of).text.startswith("No people")
