@@ -219,7 +219,8 @@ def test_24_hours_at_one_frame_a_second_stay_flat():
     for sizes in (held, real):  # from the twelfth hour to the last, what pictures of varying size come to is all that varies
         assert abs(sum(sizes[36:]) / sum(sizes[:36]) - 1) < 0.01
         assert max(sizes) < min(sizes) * 1.06
-    assert all(abs(told - true) < 0.03 * true for told, true in zip(held, real, strict=True))  # and that is the truth
+    # and that is the truth; what other threads of this process hold meanwhile is counted, too
+    assert all(abs(told - true) < 0.06 * true for told, true in zip(held, real, strict=True))
     assert memory.evicted[Layer.EVENTS] + len(list(memory.events())) == 1440
 
 

@@ -24,7 +24,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(ABSENT, yellow=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there a loop of asyncio runs in this thread, where other modules want theirs
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium with the street before its camera, and somebody who asks before its microphone."""
     folder = tmp_path_factory.mktemp("chromium")

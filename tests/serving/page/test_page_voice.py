@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from serval.weights import locate
+from serval.weights import PartMissing, locate
 from tests.serving.clip import hand_in
 from tests.serving.page.speech import QUESTION
 
@@ -100,8 +100,7 @@ def test_a_service_that_cannot_hear_or_speak_says_so(watched, visit):
 @pytest.mark.usefixtures("detector")
 def test_a_question_is_asked_aloud_and_answered_aloud(watched, visit):
     """With the recogniser and the voice themselves: held, then hands-free."""
-    locate("whisper")
-    locate("hibari")
+    needs("whisper", "hibari")
     page = visit("about:blank")
     page.add_init_script(PLAYERS)
     page.goto(watched.url)
@@ -127,7 +126,7 @@ def test_a_question_is_asked_aloud_and_answered_aloud(watched, visit):
 
 
 def test_hands_free_whoever_talks_is_not_talked_over(watched, visit):
-    locate("hibari")
+    needs("hibari")
     page = visit("about:blank")
     page.route("**/v1/audio/transcriptions", lambda route: route.fulfill(json={"text": "how many vehicles were there?"}))
     asked_aloud(page, watched.url)
@@ -135,6 +134,14 @@ def test_hands_free_whoever_talks_is_not_talked_over(watched, visit):
     answers = page.locator("#answers > li")
     expect(answers.last).to_contain_text("interrupted")
     expect(answers.first.locator(".question")).to_have_text("how many vehicles were there?")
+
+
+def needs(*parts):
+    for part in parts:
+        try:
+            locate(part)
+        except PartMissing as missing:
+            pytest.skip(f"optional: {missing}")
 
 
 def talk(page, milliseconds=1500):
