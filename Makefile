@@ -15,7 +15,7 @@ watch:
 	  --tell "describe every new scene" --tell "say when the taxi sign is visible" --tell "tell me when a person comes in"
 
 test: check
-	@bin=$(BIN) && { $$bin/serval weights fetch || true; } && $$bin/python -m pytest -n logical --dist loadfile
+	@bin=$(BIN) && { $$bin/serval weights fetch || true; } && OMP_NUM_THREADS=1 $$bin/python -m pytest -n logical --dist loadfile
 
 check:
 	@bin=$(BIN) && $$bin/ruff check . && $$bin/ruff format --check . && $$bin/mypy && $$bin/python -m fuzz --runs 500
