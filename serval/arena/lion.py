@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -205,12 +205,17 @@ def _decoder(steps: int) -> Decoder:
             ]
             seen[place] += codes[parts].sum(0)
         tags = [corrupt_tags(item.scene, 0.3)] if item.group == "general" and rng.random() < 0.5 else None
-        (asked,) = from_pictures([item], lambda pictures, seen=seen: [(seen,)], tags, hint=False)  # type: ignore[misc]
+        (asked,) = from_pictures([item], partial(_given, seen), tags, hint=False)
         questions.append(asked)
     stage = Stage("decoder", {"*": Rate(3e-3)}, "things", Answers(), steps=steps, batch=48, warmup=0.05)
     torch.manual_seed(0)
     decoder: Decoder = fit(_Reader, [stage], lambda stage: batches(questions, 48, seed=0), 0).decoder
     return decoder
+
+
+def _given(seen: Tensor, pictures: Sequence[Any]) -> list[tuple[Tensor, ...]]:
+    """What is seen of a picture that nobody looks at."""
+    return [(seen,)]
 
 
 EXPERIMENT = Experiment(

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from serval.arena.experiment import Claim, Experiment, Measure
 from serval.arena.fit import fit
 from serval.arena.streaming import alone, told
+from serval.connectors.soft_router import SoftRouter
 from serval.data.worlds import hand_streams, two_cues
 from serval.data.worlds.hand_streams import HandStream
 from serval.data.worlds.streams import (
@@ -137,8 +138,9 @@ def _weights(model: LionFS, clips: Sequence[two_cues.TwoCueClip]) -> dict[str, f
     found: dict[str, list[Tensor]] = {}
     for clip in clips:
         seen = [torch.from_numpy(clip.general), torch.from_numpy(clip.ego)]
-        sources = [bridge.steps(each) for bridge, each in zip(model.bank.bridges, seen, strict=True)]  # type: ignore[operator]
-        weights = model.bank.mixer.weights(sources)  # type: ignore[attr-defined]
+        mixer = model.bank.mixer
+        assert isinstance(mixer, SoftRouter)
+        weights = mixer.weights(model.sources(seen))
         half = weights[:, two_cues.HALVES[clip.misled_half], 0]
         found.setdefault(f"A, {clip.misled} misled, {clip.misled_half} half", []).append(half.mean())
     return {kind: torch.stack(each).mean().item() for kind, each in found.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from serval.arena.experiment import find_experiment, modules, run_experiment, save_result
@@ -57,8 +57,8 @@ def show_experiments(slug: str, seeds: int, *, quick: bool, processes: int, out:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(experiment.slug, total=seeds * len(experiment.arms))
 
-            def done(arm: str, seed: int, task: int = task, slug: str = experiment.slug, bar: Progress = progress) -> None:
-                bar.update(task, advance=1, description=f"{slug}: {arm}, seed {seed}")  # type: ignore[arg-type]
+            def done(arm: str, seed: int, task: TaskID = task, slug: str = experiment.slug, bar: Progress = progress) -> None:
+                bar.update(task, advance=1, description=f"{slug}: {arm}, seed {seed}")
 
             result = run_experiment(experiment, seeds, quick=quick, processes=processes, done=done)
         console.print(result_table(experiment, result))

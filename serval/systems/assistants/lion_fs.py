@@ -133,7 +133,11 @@ class LionFS(nn.Module):
 
         From towers' own features it is ``model.bank(features)``.
         """
-        return self.bank.mixer([bridge.steps(seen) for bridge, seen in zip(self._bridges(), features, strict=True)])
+        return self.bank.mixer(self.sources(features))
+
+    def sources(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Ten tokens of each tower to the width of the decoder, before they are mixed."""
+        return [bridge.steps(seen) for bridge, seen in zip(self._bridges(), features, strict=True)]
 
     @property
     def fast(self) -> DecidingStream:
