@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from serval.weights import PartMissing, locate
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:  # imported where it is used: most tests need none of it
     from serval.assistant.watching import Summary
 
 UNPRIVILEGED = 65534  # nobody; PostgreSQL refuses to run as root
+settings.register_profile("kept", derandomize=True)  # the same inputs in every run; --hypothesis-profile anew tries others
+settings.register_profile("anew", derandomize=False)
+settings.load_profile("kept")
 TELL = ("describe every new scene", "tell me when a person comes in", "say when the taxi sign is visible")
 
 

@@ -153,7 +153,7 @@ class Client(RuleBasedStateMachine):
         while self.sounds:
             self.is_understood("")
         talk.send("session.update", session={"output_modalities": ["text"]})
-        talk.wait(130.0, step=5.0)
+        talk.wait(2 * 130.0, step=5.0)  # what speaks is given up, then what waited for it until its last moment
         self.gather()  # whatever was wanted never comes, and yet nothing hangs
         (asked,) = talk.ask("Are you there?")
         talk.answer(asked, "Yes.")
