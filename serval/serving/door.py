@@ -30,6 +30,7 @@ OPEN: Final = frozenset({"/health"})
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 SUBPROTOCOL: Final = "openai-insecure-api-key."  # how pages of OpenAI's clients give a key to a socket
 _PAGES: Final = ("/", "/page/")  # what a browser asks for before any script can add a header
+_MARK: Final = "serval-page"  # a header of the page's scripts; pages of other origins would first have to ask, and are told no
 
 
 class Door:
@@ -78,21 +79,13 @@ class Door:
         if _name(host) not in self._hosts:
             return 421, "this host is not known here"
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and not self._own(origin, host):
+        if origin is not None and origin not in self._origins and not _own(origin, host):
             return 403, "pages of this origin may not use the service"
         if origin is None and headers.get("sec-fetch-site") == "cross-site":
             return 403, "pages of other sites may not use the service"
         if not headers.get("content-length", "0").isdigit() or int(headers.get("content-length", "0")) > self._limits.body:
             return 413, f"a request has at most {self._limits.body:,} bytes"
         return None
-
-    def _own(self, origin: str, host: str) -> bool:
-        """Whether a page is the service's own: of the same host and port that was asked."""
-        try:
-            parts = urlsplit(origin)
-        except ValueError:
-            return False
-        return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
 
     def _person(self, scope: ASGIScope, headers: dict[str, str]) -> Person | None:
         if not self._needed:
@@ -146,16 +139,24 @@ def _name(host: str) -> str:
         return ""
 
 
+def _own(origin: str, host: str) -> bool:
+    """Whether a page is the service's own: of the same host and port that was asked."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
 def _key(scope: ASGIScope, headers: dict[str, str]) -> str:
-    """The key that came along; a page may ask with a browser's own password box, nothing else may."""
+    """The key that came along. A browser's own password box counts for the page and its scripts, and for nothing else."""
     kind, _, given = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return given.strip()
     if scope["type"] == "websocket":
         offered = [each.strip() for each in headers.get("sec-websocket-protocol", "").split(",")]
         return next((each.removeprefix(SUBPROTOCOL) for each in offered if each.startswith(SUBPROTOCOL)), "")
-    page = scope["path"] == _PAGES[0] or scope["path"].startswith(_PAGES[1])
-    if kind.lower() == "basic" and page and scope["method"] in ("GET", "HEAD"):
+    if kind.lower() == "basic" and (_page(scope) or _script(headers)):
         try:
             return base64.b64decode(given, validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):
@@ -163,9 +164,20 @@ def _key(scope: ASGIScope, headers: dict[str, str]) -> str:
     return ""
 
 
+def _page(scope: ASGIScope) -> bool:
+    return scope["method"] in ("GET", "HEAD") and (scope["path"] == _PAGES[0] or scope["path"].startswith(_PAGES[1]))
+
+
+def _script(headers: dict[str, str]) -> bool:
+    """Whether a script of the page asks. Browsers send what their password box was given by themselves, whoever makes them
+    ask; this header they send for other origins only with a permission, which nobody is given here."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
+    return _MARK in headers and site == "same-origin" and (origin is None or _own(origin, headers.get("host", "")))
+
+
 async def _refuse(scope: ASGIScope, receive: Receive, send: Send, status: int, text: str) -> None:
     answer = response(status, text)
-    if status == 401 and scope["type"] == "http" and (scope["path"] == "/" or scope["path"].startswith("/page/")):
+    if status == 401 and scope["type"] == "http" and _page(scope):
         answer.headers["WWW-Authenticate"] = 'Basic realm="Serval: any name, and a key as password"'
     if scope["type"] == "http":
         await answer(scope, receive, send)

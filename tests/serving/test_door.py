@@ -101,7 +101,43 @@ def test_no_cookie_and_no_address_lets_in(serve, key):
     assert client.get("/v1/streams", headers={"Cookie": f"key={anna}; Authorization=Bearer {anna}"}).status_code == 401
     assert client.get("/v1/streams", params={"key": anna, "access_token": anna}).status_code == 401
     basic = "Basic " + base64.b64encode(f"anna:{anna}".encode()).decode()
-    assert client.get("/v1/streams", headers={"Authorization": basic}).status_code == 401, "only for pages"
+    assert client.get("/v1/streams", headers={"Authorization": basic}).status_code == 401, "only for the page"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "OWN", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "http://friend.example"}, 401),
+        ({"Origin": "http://friend.example", "Host": "friend.example"}, 421),
+        ({"Sec-Fetch-Site": "same-site"}, 401),
+        ({"Sec-Fetch-Site": "none"}, 401),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_a_browsers_password_box_is_for_scripts_of_the_page_alone(serve, key, headers, status):
+    anna = key("anna")
+    running = serve(origins=("http://friend.example",))
+    basic = "Basic " + base64.b64encode(f"anyone:{anna}".encode()).decode()
+    headers = {name: value.replace("OWN", running.url) for name, value in headers.items()}
+    client = running.client()
+    for method in ("GET", "POST"):
+        answer = client.request(method, "/v1/streams", headers={**headers, "Authorization": basic, "Serval-Page": "1"}, json={})
+        assert answer.status_code in ((200, 201) if status == 200 else (status,)), method
+        assert client.request(method, "/v1/streams", headers={**headers, "Authorization": basic}, json={}).status_code >= 400
+    asked = {**headers, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "serval-page"}
+    answer = client.options("/v1/streams", headers=asked)
+    assert answer.status_code >= 400 and not [each for each in answer.headers if each.startswith("access-control")]
+
+
+def test_a_socket_takes_no_password_box(serve, key):
+    basic = "Basic " + base64.b64encode(f"anyone:{key('anna')}".encode()).decode()
+    url = serve().url.replace("http", "ws") + "/v1/realtime?model=serval"
+    with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers={"Authorization": basic, "Serval-Page": "1"}):
+        pass
+    assert refused.value.response.status_code == 401
 
 
 def test_wrong_keys_are_slowed_down_and_right_ones_elsewhere_are_not(serve, key):

@@ -1,4 +1,5 @@
-/* Asking the service: with the key, and with errors in words that a person can be shown. */
+/* Asking the service, with errors in words that a person can be shown. The browser adds the key that its own box was given, and the
+   service takes it for the sake of the header `Serval-Page`; a key that was given to the page itself goes before it. */
 
 import { askForKey, key } from "./key.js";
 
@@ -15,7 +16,7 @@ export async function call(path, { method = "GET", query = {}, json, body, type,
   const address = asked.size ? `${path}?${asked}` : path;
   for (;;) {
     const used = key();
-    const headers = {};
+    const headers = { "Serval-Page": "1" };
     if (used) headers.Authorization = `Bearer ${used}`;
     if (json !== undefined) headers["Content-Type"] = "application/json";
     else if (type) headers["Content-Type"] = type;

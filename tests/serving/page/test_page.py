@@ -153,37 +153,5 @@ def test_it_says_that_it_reconnects_and_comes_back(serve, visit, tmp_path):
     expect(page.locator("#line")).to_have_text("live")
 
 
-def test_a_key_is_asked_for_kept_in_the_tab_and_can_be_forgotten(serve, key, visit):
-    right = key("anna")
-    service = serve()
-    page = visit(service.url, http_credentials={"username": "anna", "password": right})
-    box = page.get_by_role("dialog", name="A key, please")
-    expect(box).to_be_visible()
-    page.get_by_label("Key", exact=True).fill("serval-0000-wrong")
-    page.get_by_role("button", name="Open", exact=True).click()
-    expect(page.locator("#key-why")).to_contain_text("opens nothing here")
-    page.get_by_label("Key", exact=True).fill(right)
-    page.get_by_role("button", name="Open", exact=True).click()
-    expect(box).to_be_hidden()
-    expect(page.locator("#nothing")).to_be_visible()
-    expect(page.locator("#line")).to_have_text("live")
-    assert page.evaluate("() => [localStorage.length, document.cookie, sessionStorage.getItem('serval-key')]") == [0, "", right]
-    page.reload()
-    expect(page.locator("#line")).to_have_text("live")
-    page.get_by_role("button", name="Forget key").click()
-    expect(box).to_be_visible()
-    page.get_by_role("button", name="Not now").click()
-    expect(page.locator("#line")).to_contain_text("a key is needed")
-    assert page.evaluate("() => sessionStorage.getItem('serval-key')") is None
-
-
-def test_a_key_in_the_address_is_taken_and_cleared_away(serve, key, visit):
-    right = key("anna")
-    service = serve()
-    page = visit(f"{service.url}/#key={right}", http_credentials={"username": "x", "password": right})
-    expect(page.locator("#line")).to_have_text("live")
-    assert page.evaluate("() => location.href") == f"{service.url}/"
-
-
 def _stream(page):
     return page.locator(".tile").first.get_attribute("data-stream")

@@ -60,7 +60,8 @@ def test_it_is_for_everybody(watched, visit):
 def test_nothing_yet_and_no_key_are_for_everybody_too(serve, key, visit):
     right = key("anna")
     service = serve()
-    page = visit(service.url, http_credentials={"username": "anna", "password": right}, color_scheme="dark")
+    wrong = "serval-0000-wrong"
+    page = visit(f"{service.url}/#key={wrong}", http_credentials={"username": "anna", "password": right}, color_scheme="dark")
     expect(page.get_by_role("dialog", name="A key, please")).to_be_visible()
     assert serious(page) == [], "the key's box"
     page.keyboard.type(right)  # it has the focus already
