@@ -1,10 +1,11 @@
-"""Decoding of what strangers send, in a process apart: without a network, within limits of memory and time.
+"""Decoding of what strangers send, in processes apart: without a network, within limits of memory and time.
 
-Its death, for whatever reason, is one clean `Refusal`; the next thing is decoded by a new one.
+The death of one, for whatever reason, is one clean `Refusal`; the next thing is decoded by a new one.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -30,6 +31,7 @@ NETWORK = MediaLimits(
 
 _ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # only a process of one thread can leave its network
 _MOST = 1 << 30  # bytes of an answer
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,19 @@ class Decoded:
 
 
 class DecoderApart:
-    """One process that decodes. Safe to share between threads, who take turns.
+    """Processes that decode: one for pictures, and one for videos and sounds, which may take long and hold up no picture.
+
+    Each is started when it is first needed. Safe to share between threads, who take turns with each.
 
     Args:
-        limits: caps, checked in it before anything is decoded.
+        limits: caps, checked in them before anything is decoded.
         seconds: that one thing may take.
-        memory: bytes of address space that it may have.
+        memory: bytes of address space that each may have.
     """
 
     def __init__(self, limits: MediaLimits = NETWORK, *, seconds: float = 20.0, memory: int = 4 << 30) -> None:
-        self._limits, self._seconds, self._memory = limits, seconds, memory
-        self._turn = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._limits = limits
+        self._pictures, self._films = (_Process(limits, seconds, memory) for _ in range(2))
 
     def picture(self, data: bytes) -> NDArray[np.uint8]:
         """A JPEG, PNG or WebP to pixels ``[height, width, 3]`` uint8, upright.
@@ -60,32 +63,55 @@ class DecoderApart:
         Raises:
             Refusal: of another kind, beyond the limits, or damaged.
         """
-        return self._decoded("picture", data, self._limits.image_bytes).arrays[0]
+        return self._pictures.decoded("picture", data, self._limits.image_bytes).arrays[0]
 
     def video(self, data: bytes, *, fps: float = 1.0, most: int = 32, side: int = 1280) -> Decoded:
         """Pictures of a video file at ``fps`` a second, at most so many, none longer than ``side``. Raises as `picture`."""
-        return self._decoded("video", data, self._limits.bytes, fps=fps, most=most, side=side)
+        return self._films.decoded("video", data, self._limits.bytes, fps=fps, most=most, side=side)
 
     def sound(self, data: bytes, *, rate: int = 16_000) -> NDArray[np.float32]:
         """The sound of an audio or video file, one channel at ``rate``. Raises as `picture`."""
-        return self._decoded("sound", data, self._limits.bytes, rate=rate).arrays[0]
+        return self._films.decoded("sound", data, self._limits.bytes, rate=rate).arrays[0]
 
     def close(self) -> None:
-        """End the process."""
+        """End both processes, whatever they are at; nothing is decoded any more."""
+        for each in (self._pictures, self._films):
+            each.close()
+
+
+class _Process:
+    """One process, and whose turn it is."""
+
+    def __init__(self, limits: MediaLimits, seconds: float, memory: int) -> None:
+        self._limits, self._seconds, self._memory = limits, seconds, memory
+        self._turn, self._closed = threading.Lock(), False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def decoded(self, kind: str, data: bytes, limit: int, **options: float) -> Decoded:
+        what = f"the {kind}"
+        self._limits.check_bytes(what, len(data), limit)
+        with self._turn:
+            if self._closed:
+                raise Refusal(what, "nothing is decoded any more", "send it when the service runs again")
+            try:
+                with tempfile.NamedTemporaryFile(prefix="serval-", suffix=".media") as file:  # a name that nobody chose
+                    file.write(data)
+                    file.flush()
+                    job = {"kind": kind, "path": file.name, **options}
+                    return self._answer(what, json.dumps(job).encode() + b"\n")
+            except (OSError, EOFError, ValueError) as error:
+                self._end()
+                if getattr(error, "errno", None) in _FULL:
+                    raise Refusal(what, "there is no room for it now", "send it again later") from None
+                raise Refusal(what, "it cannot be decoded", "send another one") from None
+
+    def close(self) -> None:
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()  # whoever waits for it is told so, and makes room
         with self._turn:
             self._end()
-
-    def _decoded(self, kind: str, data: bytes, limit: int, **options: float) -> Decoded:
-        self._limits.check_bytes(f"the {kind}", len(data), limit)
-        with self._turn, tempfile.NamedTemporaryFile(prefix="serval-", suffix=".media") as file:  # a name that nobody chose
-            file.write(data)
-            file.flush()
-            job = {"kind": kind, "path": file.name, **options}
-            try:
-                return self._answer(f"the {kind}", json.dumps(job).encode() + b"\n")
-            except (OSError, EOFError, ValueError):
-                self._end()
-                raise Refusal(f"the {kind}", "it cannot be decoded", "send another one") from None
 
     def _answer(self, what: str, job: bytes) -> Decoded:
         process = self._running()
@@ -117,6 +143,8 @@ class DecoderApart:
                 bufsize=0,
             )
             assert self._process.stdin is not None
+            if self._closed:  # meanwhile
+                raise EOFError
             start = {"limits": asdict(self._limits), "memory": self._memory, "seconds": self._seconds}
             self._process.stdin.write(json.dumps(start).encode() + b"\n")
             if self._read_line(self._process, time.monotonic() + 60.0) != b"{}\n":

@@ -1,13 +1,18 @@
-"""What strangers send is decoded in a process apart: the same pixels, within limits, and its death is one clean line."""
+"""What strangers send is decoded in processes apart: the same pixels, within limits, and its death is one clean line."""
 
 import io
 import os
+import resource
 import signal
+import struct
+import threading
+import time
 import wave
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -124,20 +129,86 @@ def test_damage_is_a_picture_or_a_refusal(decoder, place, bytes_):
 
 def test_its_death_is_one_line_and_the_next_one_lives(decoder):
     decoder.picture(written("PNG"))
-    os.kill(decoder._process.pid, signal.SIGKILL)
-    decoder._process.wait()
+    one = decoder._pictures
+    os.kill(one._process.pid, signal.SIGKILL)
+    one._process.wait()
     assert decoder.picture(written("PNG")).shape == RGB.shape
-    os.kill(decoder._process.pid, signal.SIGSTOP)
-    decoder._seconds, patience = 0.2, decoder._seconds
+    os.kill(one._process.pid, signal.SIGSTOP)
+    one._seconds, patience = 0.2, one._seconds
     with pytest.raises(Refusal, match="cannot be decoded"):
         decoder.picture(written("PNG"))
-    decoder._seconds = patience
+    one._seconds = patience
+    assert decoder.picture(written("PNG")).shape == RGB.shape
+
+
+def children():
+    """Processes of ours that decode."""
+    return [each for each in psutil.Process().children() if "serval.media.apart_worker" in each.cmdline()]
+
+
+def test_a_picture_is_decoded_while_a_film_is_and_both_end_at_once():
+    before = set(children())
+    own = DecoderApart()
+    assert set(children()) == before, "not before it is needed"
+    own.sound(sound())
+    (film,) = set(children()) - before
+    film.suspend()  # a film that takes for ever
+    found = []
+    slow = threading.Thread(target=lambda: found.append(own.sound(sound())))
+    slow.start()
+    while not own._films._turn.locked():
+        time.sleep(0.001)
+    assert np.array_equal(own.picture(written("PNG")), RGB)
+    assert slow.is_alive() and not found, "it is still being decoded"
+    film.resume()
+    slow.join()
+    assert len(found[0]) > 15_000 and len(set(children()) - before) == 2
+
+    film.suspend()
+    told = []
+
+    def refused():
+        try:
+            own.sound(sound())
+        except Refusal as refusal:
+            told.append(str(refusal))
+
+    waits = [threading.Thread(target=refused) for _ in range(2)]  # one in its turn, and one that waits for it
+    for each in waits:
+        each.start()
+    while not own._films._turn.locked():
+        time.sleep(0.001)
+    own.close()
+    for each in waits:
+        each.join()
+    assert len(told) == 2 and set(children()) == before
+    with pytest.raises(Refusal, match="any more"):
+        own.picture(written("PNG"))
+    own.close()
+
+
+def test_without_room_for_it_the_server_says_so_and_goes_on(decoder):
+    """The folder of temporary files has no room for what was sent: a limit of the system, not a pretence."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(Refusal, match="no room"):
+            decoder.picture(written("PNG"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     assert decoder.picture(written("PNG")).shape == RGB.shape
 
 
 def test_it_has_no_network_and_little_memory(decoder):
     decoder.picture(written("PNG"))
-    process = Path(f"/proc/{decoder._process.pid}")
+    decoder.sound(sound())
+    for each in (decoder._pictures, decoder._films):
+        confined(Path(f"/proc/{each._process.pid}"))
+
+
+def confined(process):
     limits = (process / "limits").read_text()
     assert f"{4 << 30}" in limits and "Max file size             0 " in limits
     if (process / "ns/net").readlink() == Path("/proc/self/ns/net").readlink():
@@ -154,3 +225,29 @@ def test_nothing_is_left_on_the_disk(decoder, tmp_path, monkeypatch):
         own.picture(b"x")
     own.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def floats(samples, rate=16_000):
+    """A WAV file of 32-bit floats, as they are."""
+    data = np.asarray(samples, np.float32).tobytes()
+    form = struct.pack("<IHHIIHH", 16, 3, 1, rate, rate * 4 % 2**32, 4, 32)
+    return b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45])
+def test_sound_of_numbers_that_are_none_is_sound_all_the_same(decoder, odd):
+    samples = decoder.sound(floats([0.25] * 4000 + [odd] * 4000 + [0.25] * 4000))
+    assert len(samples) == 12_000 and np.isfinite(samples).all() and np.abs(samples).max() <= 1.0
+    assert np.allclose(samples[:3900], 0.25, atol=1e-3) and np.allclose(samples[8100:], 0.25, atol=1e-3)
+
+
+def test_sound_of_no_length_and_of_one_number(decoder):
+    assert [len(decoder.sound(floats(samples))) for samples in ([], [0.5])] == [0, 1]
+
+
+@pytest.mark.parametrize("rate", [0, 1, 2**31 - 1])
+def test_rates_that_no_sound_has(decoder, rate):
+    try:
+        assert np.isfinite(decoder.sound(floats([0.5] * 100, rate))).all()
+    except Refusal as refused:
+        assert "sound" in str(refused)
