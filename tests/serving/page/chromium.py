@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from serval.weights import locate
 
+SHOWN = "Street on a screen"  # a tab of this title is the screen that a person chooses
 ABSENT = "Chromium is absent, so the page was not tested in it: apt-get install chromium"
 _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -55,7 +56,7 @@ def chromium(video: Callable[[], Path], sound: Path) -> Iterator[Browser]:
     found = shutil.which("chromium")
     if found is None:
         pytest.skip(ABSENT)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    fake = ("--use-fake-device-for-media-stream", f"--auto-select-tab-capture-source-by-title={SHOWN}")
     files = (f"--use-file-for-fake-video-capture={video()}", f"--use-file-for-fake-audio-capture={sound}%noloop")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, headless=True, args=[*_QUIET, *fake, *files])

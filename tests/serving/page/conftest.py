@@ -48,7 +48,8 @@ def visit(browser: Browser) -> Iterator[Visit]:
     broken: list[str] = []
 
     def opened(url: str, **options: Any) -> Page:
-        options = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "light", **options}
+        granted = ["camera", "microphone"]
+        options = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "light", "permissions": granted, **options}
         contexts.append(browser.new_context(**options))
         contexts[-1].set_default_timeout(PATIENCE)
         page = contexts[-1].new_page()

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from serval.weights import locate
-from tests.serving.page.chromium import beginning
+from tests.serving.page.chromium import SHOWN, beginning
 
 
 @pytest.mark.usefixtures("detector")
@@ -126,6 +126,35 @@ def test_a_file_is_played_found_in_scrubbed_and_saved(service, visit, tmp_path):
         page.get_by_role("button", name="SRT").click()
     assert saved.value.suggested_filename == "bikes.srt"
     assert word in saved.value.path().read_text("utf-8")
+
+
+@pytest.mark.usefixtures("detector")
+def test_a_screen_is_watched_until_it_is_no_longer_shown(service, visit, tmp_path):
+    page = visit(service.url)
+    other = page.context.new_page()  # the real pictures of another tab, as Chromium hands them to whoever may see a screen
+    clip = beginning(tmp_path / "bikes.mp4", seconds=4).read_bytes()
+    other.route("http://localhost:1/clip", lambda route: route.fulfill(content_type="video/mp4", body=clip))
+    shown = f"<title>{SHOWN}</title><video src=clip autoplay loop muted style='width: 100%'>"
+    other.route("http://localhost:1/", lambda route: route.fulfill(content_type="text/html", body=shown))
+    other.goto("http://localhost:1/")
+    page.bring_to_front()
+    page.get_by_role("group", name="Add something to watch").get_by_role("button", name="Screen").click()
+    tile = page.get_by_role("article", name="Stream screen")
+    expect(tile.locator("video")).to_be_visible()
+    expect(page.locator("#events li.utterance").first).to_be_visible()
+    expect(tile.locator(".box").first).to_be_attached()
+    assert service.client().get("/v1/streams").json()[0]["frames"] > 2
+
+    other.close()  # as when the browser's own “stop sharing” is pressed
+    expect(tile.get_by_role("button", name="Show it pictures again")).to_be_visible()
+    expect(tile.locator("video")).to_have_count(0)
+
+
+def test_a_person_who_does_not_allow_the_camera_is_told(service, visit):
+    page = visit(service.url, permissions=[])
+    page.get_by_role("button", name="Turn on the camera").click()
+    expect(page.locator("#notice")).to_have_text("The browser was not allowed to.")
+    assert service.client().get("/v1/streams").json() == []
 
 
 def test_several_sources_are_tiles(serve, visit):
