@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
+from sqlalchemy.exc import SQLAlchemyError
 
 from serval.serving.service import Service
 from serval.serving.stream import State
@@ -53,10 +54,18 @@ class ServiceCollector:
         if door is not None:
             open_ = {"socket": door.sockets.taken, "feed": door.feeds.taken}
             yield _labelled("serval_connections", "Open sockets and feeds.", "kind", open_)
-        hooks = self._service.webhooks.held()
+        yield from self._webhooks()
+        yield GaugeMetricFamily("serval_threads", "Threads of the process.", threading.active_count())
+
+    def _webhooks(self) -> Iterator[Metric]:
+        webhooks = self._service.webhooks
+        yield CounterMetricFamily("serval_webhook_events_late", "Events that could not be noted at once.", webhooks.late)
+        try:
+            hooks = webhooks.held()
+        except SQLAlchemyError:  # their file fails, which is no reason to tell nothing else
+            return
         yield GaugeMetricFamily("serval_webhook_events_waiting", "Events not told yet.", sum(each.waiting for each in hooks))
         yield CounterMetricFamily("serval_webhook_events_lost", "Events given up.", sum(each.lost for each in hooks))
-        yield GaugeMetricFamily("serval_threads", "Threads of the process.", threading.active_count())
 
 
 def exposition(service: Service) -> bytes:

@@ -1,7 +1,7 @@
 """Events told to other programs: signed, retried, at least once, whatever dies meanwhile.
 
-What is to be told is noted in a file of its own before it is sent, and what was on a timeline but not noted when the service
-died is found again when it starts.
+What is to be told is noted in a file of its own before it is sent. While that file cannot be written, events wait to be noted;
+what was on a timeline but not noted when the service died is found again when it starts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, UniqueConstraint, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_new
+from sqlalchemy.exc import SQLAlchemyError
 
 from serval.assistant.event import Event, EventKind
 from serval.assistant.timeline.database import open_sqlite, told_plainly
@@ -31,6 +33,9 @@ log = logging.getLogger(__name__)
 
 FIRST, LONGEST = 1.0, 3600.0  # seconds before the second try, and between two later ones
 _MOST = 10_000  # events that wait for one webhook; the oldest go
+_BEHIND = 1000  # events that wait to be noted; the oldest go, to be found again when the service starts
+_WAIT = 2.0  # seconds that the file may be locked
+_LATER = 10.0  # seconds before a file that failed is tried again
 
 tables = MetaData()
 hooks = Table(
@@ -81,6 +86,7 @@ def signature(secret: str, number: str, sent: int, body: bytes) -> str:
 
 
 Post = Callable[[Target, bytes, dict[str, str]], int]
+_FAULTS = (Refusal, SQLAlchemyError, ValueError)  # of a file that is locked, full or damaged
 
 
 class Webhooks:
@@ -89,6 +95,9 @@ class Webhooks:
     Args:
         allowed: origins that may be called.
         now: seconds since the epoch.
+
+    Attributes:
+        late: events that could not be noted when they were told.
     """
 
     def __init__(
@@ -103,10 +112,13 @@ class Webhooks:
     ) -> None:
         self._allowed, self._send, self._now, self._most = allowed, send, now, most
         self._more: dict[str, Any] = {} if resolve is None else {"resolve": resolve}
-        self._engine = open_sqlite(folder / "webhooks.sqlite", write=True, wait=5.0, synchronous="FULL")
+        self._engine = open_sqlite(folder / "webhooks.sqlite", write=True, wait=_WAIT, synchronous="FULL")
         with told_plainly("webhooks"), self._engine.begin() as connection:
             tables.create_all(connection)
         self._changed, self._closed = threading.Condition(), False
+        self._behind: deque[tuple[str, str, Event, float]] = deque(maxlen=_BEHIND)
+        self._guard, self._ill, self.late = threading.Lock(), False, 0
+        self._told: set[tuple[str, str]] = set()  # what was sent to whom, which could not be noted
         self._thread: threading.Thread | None = None
 
     def add(self, owner: str, url: str, kinds: Iterable[EventKind]) -> Webhook:
@@ -123,7 +135,7 @@ class Webhooks:
         """Of one person, or all."""
         query = select(hooks) if owner is None else select(hooks).where(hooks.c.owner == owner)
         count = select(waiting.c.hook, func.count()).where(waiting.c.sent.is_(None)).group_by(waiting.c.hook)
-        with self._engine.begin() as connection:
+        with self._engine.execution_options(reading=True).begin() as connection:
             open_ = {str(name): int(number) for name, number in connection.execute(count)}
             rows = [dict(row._mapping) for row in connection.execute(query.order_by(hooks.c.created))]
         return [
@@ -142,15 +154,38 @@ class Webhooks:
     def note(self, owner: str, stream: str, event: Event, said: float | None = None) -> None:
         """Something was told on a stream of this person; what was noted before is not noted again.
 
+        Whoever tells is held up by no fault of the file: what cannot be noted now is noted by `deliver`, in its turn.
+
         Args:
             said: when, in seconds since the epoch; what is older than a webhook is not for it.
         """
-        for hook in self.held(owner):
+        if not self._is_late(owner, stream, event, said):
+            try:
+                self._note(owner, stream, event, said)
+            except _FAULTS as error:
+                self._fell_ill(error)
+                self._is_late(owner, stream, event, said, whether=True)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _is_late(self, owner: str, stream: str, event: Event, said: float | None, whether: bool = False) -> bool:
+        """Have it wait behind what could not be noted, where anything could not."""
+        with self._guard:
+            late = whether or bool(self._behind)
+            if late:
+                self._behind.append((owner, stream, event, self._now() if said is None else said))
+                self.late += 1
+            return late
+
+    def _note(self, owner: str, stream: str, event: Event, said: float | None) -> None:
+        with told_plainly("webhooks"):
+            hooks_ = self.held(owner)
+        for hook in hooks_:
             if event.kind not in hook.kinds or (said is not None and said < hook.created):
                 continue
             body = {"type": f"serval.{event.kind}", "stream": stream, "event": event.model_dump(mode="json")}
             row = {"hook": hook.id, "event": f"{stream}/{event.id}", "body": json.dumps(body), "due": 0.0, "tries": 0}
-            with self._engine.begin() as connection:
+            with told_plainly("webhooks"), self._engine.begin() as connection:
                 connection.execute(insert_new(waiting).values(**row).on_conflict_do_nothing())
                 newest = select(waiting.c.seq).where(waiting.c.hook == hook.id).order_by(waiting.c.seq.desc())
                 oldest = newest.offset(self._most).subquery()
@@ -159,8 +194,27 @@ class Webhooks:
                 connection.execute(delete(waiting).where(waiting.c.seq.in_(select(oldest))))
                 if lost:
                     connection.execute(update(hooks).where(hooks.c.id == hook.id).values(lost=hooks.c.lost + lost))
-        with self._changed:
-            self._changed.notify_all()
+
+    def _catch_up(self) -> None:
+        """Note what could not be noted, in order."""
+        while self._behind:
+            first = self._behind[0]
+            self._note(*first)
+            with self._guard:
+                if self._behind and self._behind[0] is first:  # it may have gone to make room
+                    self._behind.popleft()
+
+    def _fell_ill(self, error: Exception) -> None:
+        """The file fails: said once, until it works again."""
+        if not self._ill:
+            said = str(error) if isinstance(error, Refusal) else type(error).__name__  # a driver's words hold what it was given
+            log.error("events wait to be noted for webhooks: %s", said)
+        self._ill = True
+
+    def _is_well(self) -> None:
+        if self._ill:
+            log.info("events are noted for webhooks again")
+        self._ill = False
 
     def start(self) -> None:
         """Send, in a thread, until `close`."""
@@ -177,6 +231,17 @@ class Webhooks:
 
     def deliver(self) -> float | None:
         """Try what is due; seconds until something else is, None if nothing waits."""
+        try:
+            with told_plainly("webhooks"):
+                self._catch_up()
+                patience = self._deliver()
+        except _FAULTS as error:
+            self._fell_ill(error)
+            return _LATER
+        self._is_well()
+        return patience
+
+    def _deliver(self) -> float | None:
         now, secrets_ = self._now(), {hook.id: hook for hook in self.held()}
         heads = select(func.min(waiting.c.seq)).where(waiting.c.sent.is_(None)).group_by(waiting.c.hook)
         ready = select(waiting.c.hook).where(waiting.c.seq.in_(heads), waiting.c.due <= now)  # none overtakes another
@@ -187,13 +252,17 @@ class Webhooks:
         for row in rows:
             if self._closed or row["hook"] not in secrets_ or row["hook"] in failed:
                 continue
-            sent = self._try(secrets_[row["hook"]], row)
+            told = row["hook"], row["event"]
+            sent = told in self._told or self._try(secrets_[row["hook"]], row)
             values: dict[str, Any] = {"sent": self._now(), "body": ""} if sent else {"tries": row["tries"] + 1}
-            if not sent:
+            if sent:
+                self._told.add(told)
+            else:
                 failed.add(row["hook"])
                 values["due"] = self._now() + min(LONGEST, FIRST * 2.0 ** row["tries"])
             with self._engine.begin() as connection:
                 connection.execute(update(waiting).where(waiting.c.seq == row["seq"]).values(**values))
+            self._told.discard(told)
         with self._engine.begin() as connection:
             soonest = connection.execute(select(func.min(waiting.c.due)).where(waiting.c.seq.in_(heads))).scalar_one()
         return None if soonest is None else max(0.0, soonest - self._now())
@@ -219,7 +288,7 @@ class Webhooks:
                 patience = self.deliver()
             except Exception:
                 log.exception("webhooks")
-                patience = 10.0
+                patience = _LATER
             with self._changed:
                 if not self._closed:
                     self._changed.wait(min(60.0, 60.0 if patience is None else max(0.05, patience)))

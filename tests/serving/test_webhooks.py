@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import sqlite3
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,8 @@ import pytest
 
 from serval.assistant.event import Event, EventKind
 from serval.refusal import Refusal
-from serval.serving.webhooks import FIRST, LONGEST, Webhooks
-from tests.serving.clip import hand_in
+from serval.serving.webhooks import _LATER, FIRST, LONGEST, Webhooks
+from tests.serving.clip import hand_in, ready
 
 HOST = "https://example.org"
 
@@ -142,6 +143,112 @@ def test_what_waits_is_bounded_and_what_went_is_counted(hooks):
     for number in range(12):
         ours.note("anna", "s", event(number))
     assert (ours.held("anna")[0].waiting, ours.held("anna")[0].lost) == (5, 7)
+
+
+def pragma(ours, text):
+    raw = ours._engine.raw_connection()
+    found = raw.execute(f"PRAGMA {text}").fetchone()
+    raw.close()
+    return found
+
+
+def full(ours):
+    """No page more for the file: SQLite says that the disk is full."""
+    pragma(ours, f"max_page_count = {pragma(ours, 'page_count')[0]}")
+    return lambda: pragma(ours, "max_page_count = 1000000")
+
+
+def locked(ours):
+    """Another program writes, and does not end."""
+    other = sqlite3.connect(pragma(ours, "database_list")[2], isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return other.close
+
+
+def read_only(ours):
+    pragma(ours, "query_only = ON")
+    return lambda: pragma(ours, "query_only = OFF")
+
+
+@pytest.mark.parametrize(("fail", "why"), [(full, "disk is full"), (locked, "locked"), (read_only, "cannot be written to")])
+def test_a_file_that_fails_holds_up_nobody_and_is_made_up_for(hooks, monkeypatch, caplog, fail, why):
+    monkeypatch.setattr("serval.serving.webhooks._WAIT", 0.05)
+    receiver = Receiver()
+    ours = hooks(receiver)
+    ours.add("anna", f"{HOST}/hook", [EventKind.UTTERANCE])
+    ours.note("anna", "s", event(0))
+    mend = fail(ours)
+    for number in range(1, 30):
+        ours.note("anna", "s", event(number).model_copy(update={"text": "x" * 5000}))
+    assert ours.deliver() == ours.deliver() == _LATER
+    assert 20 <= ours.late <= 29, "before it was full some had room"
+    assert [each.levelname for each in caplog.records] == ["ERROR"] and why in caplog.text, "said once"
+    assert "xxx" not in caplog.text
+    mend()
+    ours.note("anna", "s", event(30))
+    while ours.deliver() is not None:
+        pass
+    assert receiver.told == [f"s/e{number}" for number in range(31)], "each once, in order"
+
+
+def test_a_damaged_file_holds_up_nobody(hooks, tmp_path, caplog):
+    ours = hooks(Receiver())
+    ours.add("anna", f"{HOST}/hook", [EventKind.UTTERANCE])
+    ours._engine.dispose()
+    (tmp_path / "webhooks.sqlite").write_bytes(b"x" * 10_000)
+    for number in range(1100):
+        ours.note("anna", "s", event(number))
+    assert ours.deliver() == _LATER and ours.late == 1100 and len(ours._behind) == 1000 and len(caplog.records) == 1
+
+
+def test_what_was_sent_is_not_sent_again_because_that_cannot_be_noted(hooks, now):
+    mends = []
+
+    class Filling(Receiver):
+        def __call__(self, target, body, headers):
+            mends.append(read_only(ours))
+            return super().__call__(target, body, headers)
+
+    receiver = Filling()
+    ours = hooks(receiver)
+    ours.add("anna", f"{HOST}/hook", [EventKind.UTTERANCE])
+    for number in range(2):
+        ours.note("anna", "s", event(number))
+    assert [ours.deliver() for _ in range(3)] == [_LATER] * 3 and receiver.told == ["s/e0"]
+    mends[0]()
+    ours.deliver()
+    mends[0]()
+    assert ours.deliver() is None and receiver.told == ["s/e0", "s/e1"]
+
+
+def test_the_watch_goes_on_while_their_file_cannot_be_written(serve, monkeypatch, caplog):
+    monkeypatch.setattr("serval.serving.webhooks._WAIT", 0.05)
+    running = serve(webhooks=(HOST,))
+    client, ours = running.client(), running.parts.webhooks
+    monkeypatch.setattr(ours, "_more", {"resolve": lambda host, port: ["93.184.216.34"]})
+    monkeypatch.setattr(ours, "_send", Receiver(*[0] * 1000))
+    ours.add("local", f"{HOST}/hook", [EventKind.UTTERANCE])
+    mend = locked(ours)
+    stream = client.post("/v1/streams", json={"instructions": ["describe every new scene"]}).json()["id"]
+    ready(client, stream)
+    with client.stream("GET", "/v1/events", params={"stream": stream}) as lines:
+        hand_in(running.client(), stream, fps=4, seconds=3)
+        heard = next(line for line in lines.iter_lines() if line == "event: serval.utterance")
+    assert heard and client.get(f"/v1/streams/{stream}").json()["state"] == "watching"
+    kept = client.get("/v1/timeline", params={"stream": stream, "kind": "utterance"}).json()
+    told = client.get("/metrics").text
+    assert kept and f"serval_webhook_events_late_total {ours.late:.1f}" in told and ours.late >= len(kept)
+    assert client.post(f"/v1/streams/{stream}/stop").json()["state"] == "ended"
+    (said,) = [each.message for each in caplog.records if "webhook" in each.message]
+    assert "another program holds it locked" in said
+    assert ours.held()[0].waiting == 0
+    mend()
+    while ours._behind:  # the thread that sends makes up for it
+        with ours._changed:
+            ours._changed.notify_all()
+        time.sleep(0.02)
+    kept = client.get("/v1/timeline", params={"stream": stream, "kind": "utterance"}).json()
+    assert ours.held()[0].waiting == len(kept)
 
 
 def test_only_where_the_owner_allows(hooks):
