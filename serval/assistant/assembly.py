@@ -22,6 +22,7 @@ from serval.assistant.station import Station
 from serval.assistant.teaching.taste import Taste
 from serval.assistant.teaching.thumbs import asked_as
 from serval.assistant.timeline.recording import Recording
+from serval.assistant.utterance import Outliner
 from serval.assistant.watch import Watch, looks_for, make_watch
 from serval.assistant.watcher import Looker, Watcher
 from serval.encoders.percept import Looks
@@ -132,6 +133,7 @@ def assemble(
     skip: Mapping[str, str] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     in_order: bool = True,
+    outliner: Outliner | None = None,
 ) -> Watcher:
     """A watcher for these standing instructions.
 
@@ -139,7 +141,7 @@ def assemble(
         standing: with its own gate and likeness where it is to be amended while the watch runs.
         gate: name of a gate that replaces every instruction's own.
         likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
-        threaded, now, started, skip, on_event, in_order: see `Watcher`.
+        threaded, now, started, skip, on_event, in_order, outliner: see `Watcher`.
     """
     held = standing if isinstance(standing, Standing) else Standing(standing, gate, likeness)
     return Watcher(
@@ -156,4 +158,5 @@ def assemble(
         skip=skip,
         on_event=on_event,
         in_order=in_order,
+        outliner=outliner,
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from serval.media.box import Box
+from serval.media.outline import CORNERS, Outline
 
 
 class _Record(BaseModel):
@@ -24,6 +25,7 @@ class Evidence(_Record):
     label: str = ""
     score: float = 0.0
     text: str = ""
+    outline: Annotated[Outline, Field(max_length=CORNERS, description="around the person in the box")] = ()
 
 
 class FactKind(StrEnum):

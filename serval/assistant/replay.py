@@ -28,7 +28,9 @@ from serval.assistant.timeline.timeline import FILE as TIMELINE
 from serval.assistant.timeline.timeline import Timeline
 from serval.encoders.eyes import PARTS
 from serval.encoders.percept import Looks, Percept
+from serval.media.box import Box
 from serval.media.frame import Frame
+from serval.media.outline import Outline
 from serval.refusal import Refusal
 from serval.sources.source import NoteKind, SourceNote
 
@@ -91,6 +93,20 @@ class RecordedEyes:
         if seen is not None:
             return seen
         return Percept(source=frame.source, index=frame.index, time=frame.time, luma=frame.luma)
+
+
+class RecordedOutlines:
+    """Gives back what was drawn around persons when these events were told."""
+
+    def __init__(self, told: Iterable[Event]) -> None:
+        self.model = ""
+        self._drawn: dict[tuple[str, Box], Outline] = {}
+        for event in told:
+            self.model = event.models.get("outlines", self.model)
+            self._drawn |= {(each.frame, each.box): each.outline for each in event.evidence if each.outline and each.box}
+
+    def around(self, frame: Frame, box: Box) -> Outline:
+        return self._drawn.get((frame.sha256, box), ())
 
 
 def _holds(percept: Percept, looks: Looks) -> bool:
@@ -196,6 +212,7 @@ def replay(
                 skip=wake_drops,
                 on_event=said.append,
                 in_order=asked.get("pace") != "realtime",
+                outliner=RecordedOutlines(timeline.events(kind=EventKind.UTTERANCE)),
             )
             for event in timeline.events(until=0.0):
                 given = event.kind is EventKind.INSTRUCTION and not is_amendment(event)

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from serval.assistant.answers.answer import Answer
 from serval.assistant.desk import Wake
 from serval.assistant.event import Event, Evidence, Fact, GateState
 from serval.assistant.teaching.taste import words_of
+from serval.media.box import Box
+from serval.media.frame import Frame
+from serval.media.outline import Outline
+
+_OUTLINED = 3  # persons of an utterance that are drawn around
+
+
+class Outliner(Protocol):
+    """Whatever can draw around a person: the network, or a recording of what it drew. ``model`` is its part's id."""
+
+    model: str
+
+    def around(self, frame: Frame, box: Box) -> Outline: ...
 
 
 def evidence_of(facts: tuple[Fact, ...]) -> tuple[Evidence, ...]:
@@ -63,3 +76,17 @@ def named(fact: Fact, pictures: Mapping[float, str]) -> Fact:
         each if each.frame else each.model_copy(update={"frame": pictures.get(each.time, "")}) for each in fact.evidence
     )
     return fact.model_copy(update={"evidence": tuple(evidence)})
+
+
+def outlined(event: Event, frame: Frame, outliner: Outliner) -> Event:
+    """The event with outlines around the surest persons of its evidence, as far as they are in this very frame."""
+    persons = [each for each in event.evidence if each.label == "person" and each.box and each.frame == frame.sha256]
+    boxes = dict.fromkeys(each.box for each in sorted(persons, key=lambda each: -each.score) if each.box)
+    drawn = {box: outline for box in list(boxes)[:_OUTLINED] if (outline := outliner.around(frame, box))}
+    if not drawn:
+        return event
+    evidence = (
+        each.model_copy(update={"outline": drawn[each.box]}) if each in persons and each.box in drawn else each
+        for each in event.evidence
+    )
+    return event.model_copy(update={"evidence": tuple(evidence), "models": {**event.models, "outlines": outliner.model}})

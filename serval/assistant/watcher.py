@@ -24,7 +24,7 @@ from serval.assistant.polled import found, is_news
 from serval.assistant.station import Pending, Station, Status
 from serval.assistant.timeline.recording import Recording
 from serval.assistant.timeline.timeline import TraceRow
-from serval.assistant.utterance import named, utterance
+from serval.assistant.utterance import Outliner, named, outlined, utterance
 from serval.assistant.view import View
 from serval.assistant.watch import CLOSER, Watch
 from serval.encoders.percept import Looks, Percept
@@ -60,6 +60,7 @@ class Watcher:
         in_order: wakes are answered one after the other as they come, in this run and in the one it replays. Only then may
             wording depend on what was said before: in real time the desk answers by urgency and by its own speed, which no
             replay can know.
+        outliner: draws around the persons that something is said of.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Watcher:
         on_event: Callable[[Event], None] = lambda event: None,
         trace_length: int = 240,
         in_order: bool = True,
+        outliner: Outliner | None = None,
     ) -> None:
         self._looker, self._answerer, self._make_station = looker, answerer, make_station
         self._timeline, self._memory, self._book, self._recording = timeline, memory, book, recording
         self._now, self._started = now, started or datetime.now().astimezone()
         self._merge, self._skip, self._on_event = merge_seconds, skip or {}, on_event
         self._trace_length, self._in_order = trace_length, in_order and not threaded
+        self._outliner = outliner
         self._stations: dict[str, Station] = {}
         self._scores: dict[str, deque[float]] = {}
         self._time, self._said, self._answered, self._answer_seconds = 0.0, 0, 0, 0.0
@@ -212,6 +215,8 @@ class Watcher:
         data, models = self._data(instruction, facts, frame.time, answer), {**self._looker.models, **self._answerer.models}
         said_at = self._now() if self._now else self._time
         event = utterance(wake, facts, answer, data=data, models=models, said_at=said_at)
+        if self._outliner is not None:
+            event = outlined(event, frame, self._outliner)
         if self._recording is not None:
             self._recording.keep(each.frame for each in event.evidence)
         self.publish(event)

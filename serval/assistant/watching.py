@@ -148,6 +148,7 @@ class Watching:
             now=self.clock.now if realtime else None,
             started=self.started,
             on_event=self._tell,
+            outliner=self.eyes.outlines,
         )
         self.timeline.start(self._info(answerer.models))
         self._amending = Amending(

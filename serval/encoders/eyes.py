@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from serval.encoders.outlines import Outlines
 from serval.encoders.percept import Detection, Face, Hand, Looks, Percept, TextLine
 from serval.media.box import Box
 from serval.media.frame import Frame
@@ -56,6 +57,7 @@ class Eyes:
     Attributes:
         models: ability ("objects", "tags", "hands", "faces", "text") -> id of the part that gives it.
         off: ability -> why it is off, with the remedy.
+        outlines: draws around persons; nothing is decided from that, so it is no ability.
     """
 
     def __init__(self, encoders: dict[str, Encoder], looks: Looks, threads: int = 1) -> None:
@@ -63,6 +65,7 @@ class Eyes:
         self.models: dict[str, str] = {}
         self.off: dict[str, str] = {}
         self._pixels, self._register = Lock(), Lock()
+        self.outlines = Outlines(threads)
         for ability, asked in _asked(looks).items():
             if asked:
                 self._account(ability)
