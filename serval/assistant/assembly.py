@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serval.assistant.answers.answer import Answerer
 from serval.assistant.event import Event
-from serval.assistant.gates import is_learned
+from serval.assistant.gates import is_taught
 from serval.assistant.instructions.book import InstructionBook
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.log import Log
@@ -101,8 +101,8 @@ class Standing:
 
     def _looks(self, source: str) -> Looks:
         here = self._here(source)
-        learned = any(is_learned(self._gate or each.instruction.gate) for each in here)
-        return looks_for([each.understanding for each in here], learned=learned)
+        taught = any(is_taught(self._gate or each.instruction.gate) for each in here)
+        return looks_for([each.understanding for each in here], taught=taught)
 
     def _watches(self, source: str, before: Sequence[Watch]) -> list[Watch]:
         old, watches = {watch.instruction.id: watch for watch in before}, []

@@ -66,16 +66,16 @@ class Watch:
         return score, decision
 
 
-TAUGHT_LOOKS = Looks(detect=True, features=True, hands=True)  # what a learned gate is shown, whatever is asked of it
+TAUGHT_LOOKS = Looks(detect=True, features=True, hands=True)  # what a gate that was taught is shown, whatever is asked of it
 
 
-def looks_for(understandings: list[Understanding], *, learned: bool = False) -> Looks:
+def looks_for(understandings: list[Understanding], *, taught: bool = False) -> Looks:
     """What the small encoders must be able to see for these instructions: the union of what each needs.
 
     Args:
-        learned: a learned gate decides about one of them.
+        taught: a gate that was taught decides about one of them.
     """
-    needs = [LOOKS[understanding.target] for understanding in understandings] + [TAUGHT_LOOKS] * learned
+    needs = [LOOKS[understanding.target] for understanding in understandings] + [TAUGHT_LOOKS] * taught
     hands = any({ChangeKind.PUT, ChangeKind.TAKEN} & set(understanding.kinds) for understanding in understandings)
     return Looks(
         detect=any(look.detect for look in needs),

@@ -15,6 +15,7 @@ from serval.assistant.answers.answer import Answer, Answerer, Request
 from serval.assistant.answers.gather import gather
 from serval.assistant.desk import Desk, Wake
 from serval.assistant.event import Event, EventKind, Fact
+from serval.assistant.gates import TAUGHT
 from serval.assistant.instructions.book import InstructionBook
 from serval.assistant.instructions.instruction import Instruction
 from serval.assistant.instructions.schema import fill_data
@@ -231,9 +232,9 @@ class Watcher:
         return filled.data
 
     def _is_news(self, wake: Wake, facts: tuple[Fact, ...], station: Station) -> bool:
-        """A change is news, and so is a wake of the instruction's own gate or a learned one; what a poll finds may not be."""
+        """A change is news, and so is a wake of the own gate or one that was taught; what a poll finds may not be."""
         asked, name = wake.watch.understanding, wake.watch.instruction.id
-        if wake.because or wake.watch.gate.name in (asked.gate, "learned"):
+        if wake.because or wake.watch.gate.name in (asked.gate, *TAUGHT):
             return True
         before, station.found[name] = station.found.get(name), found(asked, facts)
         return is_news(asked, before, station.found[name])

@@ -31,7 +31,9 @@ def replay(
     from rich.console import Console
 
     from serval.assistant.replay import replay as decide_again
+    from serval.systems import offer_gates
 
+    offer_gates()
     console = Console()
     with console.status("Replaying …") as status:
         difference = decide_again(

@@ -46,7 +46,9 @@ def serve(
     from serval.refusal import Refusal
     from serval.serving.options import ServeOptions, home
     from serval.serving.run import run
+    from serval.systems import offer_gates
 
+    offer_gates()
     sources = {}
     for text in source or []:
         key, equals, address = text.partition("=")

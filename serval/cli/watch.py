@@ -38,7 +38,8 @@ def watch(
     gate: Annotated[
         str | None,
         typer.Option(
-            help="Use this gate for all: objects, novelty, text, likeness, everything, learned, poll:SECONDS, every:FRAMES."
+            help="Use this gate for all: objects, novelty, text, likeness, everything, learned, system:FOLDER, poll:SECONDS, "
+            "every:FRAMES."
         ),
     ] = None,
     fps: Annotated[float, typer.Option(help="Pictures taken a second, above 0 and at most 60.")] = 8.0,
@@ -77,7 +78,9 @@ def watch(
     from serval.assistant.watch_options import WatchOptions
     from serval.assistant.watching import Watching
     from serval.cli.live_view import LiveView
+    from serval.systems import offer_gates
 
+    offer_gates()
     options = WatchOptions(
         sources=tuple(sources),
         tell=tuple(tell or ()),

@@ -257,7 +257,9 @@ class KVCache:
             Refusal: it is to go back, and this one has forgotten tokens or remembers by a state.
         """
         length, capacity = self.length if length is None else length, capacity or self.capacity
-        if not 0 <= length <= min(self.length, capacity):
+        whole = all(store is None or store.held == self.length for store in self.stores)
+        most = length if whole else max(store.held for store in self.stores if store is not None)
+        if not 0 <= length <= self.length or most > capacity:
             raise ValueError("a fork begins with tokens that were read, and holds them")
         other = KVCache(
             self.shapes,
@@ -269,7 +271,6 @@ class KVCache:
             positions="renumber" if self.renumbered else "keep",
             turned=self.turned,
         )
-        whole = all(store is None or store.held == self.length for store in self.stores)
         if length < self.length and (self.states or not whole):
             raise Refusal("the conversation", "part of it has been forgotten, so it cannot be taken back", "begin it anew")
         for mine, theirs in zip(self.stores, other.stores, strict=True):

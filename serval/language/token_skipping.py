@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from serval.conversation.sequence import Modality
 from serval.language.cache import KVCache
@@ -20,7 +21,8 @@ class TokenSkipping(nn.Module):
     it is in one pass.
 
     So that the router learns, what the layer adds to a media token is multiplied by p / p, of which only the upper
-    p = σ(router) carries a gradient: with ``share=0`` the layer is what it was, bit for bit.
+    p = σ(router) carries a gradient: with ``share=0`` the layer is what it was, bit for bit. It is written as
+    1 + log p - log p, which has the same gradient, and is no 0 / 0 where the router is sure.
 
     Args:
         layer: called ``layer(hidden, reading)``.
@@ -61,8 +63,8 @@ class TokenSkipping(nn.Module):
         stays = sequence.valid & (~media | self._chosen(score, sequence.source, media))
         passing, index = gather_rows(hidden, stays)
         changed = self.layer(passing, reading.select(stays))
-        chance = score.sigmoid()
-        weight = torch.where(media, chance / chance.detach() - 1, 0.0).gather(1, index.clamp_min(0))[..., None]
+        chance = functional.logsigmoid(score)
+        weight = torch.where(media, chance - chance.detach(), 0.0).gather(1, index.clamp_min(0))[..., None]
         return scatter_rows(hidden, changed + weight.to(hidden.dtype) * (changed - passing), index)
 
     def _chosen(self, score: Tensor, source: Tensor, media: Tensor) -> Tensor:

@@ -109,3 +109,15 @@ def test_the_best_of_each_medium_stay_and_of_equal_ones_the_earlier(tiny):
             ranked = sorted(places, key=lambda place: (-score[row, place], place))
             expected |= set(ranked[: len(places) - int(0.4 * len(places))])
         assert set(found[row].nonzero().flatten().tolist()) == expected
+
+
+def test_a_router_that_is_sure_is_no_number_short(tiny):
+    """The gradient is that of p / p, also where p is too small to be written."""
+    decoder, sequence = skipping(tiny, 0.0, 0), mixed(STREAM)
+    layer = decoder.layers[0]
+    with torch.no_grad():
+        layer.router.weight.mul_(1e4)
+    found = decoder(sequence)
+    assert found.isfinite().all()
+    found.square().mean().backward()
+    assert layer.router.weight.grad.isfinite().all() and layer.router.weight.grad.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,19 @@ from serval.assistant.gates.text import TextGate
 from serval.assistant.instructions.instruction import Understanding
 from serval.refusal import Refusal
 
-NAMES = ("objects", "novelty", "text", "likeness", "everything", "learned", "learned:FILE", "poll:SECONDS", "every:FRAMES")
+NAMES = (
+    "objects", "novelty", "text", "likeness", "everything", "learned", "learned:FILE", "system:FOLDER", "poll:SECONDS",
+    "every:FRAMES",
+)  # fmt: skip
+TAUGHT = ("learned", "system")
+"""Gates that were taught when to speak."""
 
-__all__ = ["NAMES", "Gate", "Score", "build", "is_learned"]
+Opener = Callable[[str, Understanding, Path], Gate]
+"""A gate from the instruction's own words, what was understood of them, and a folder."""
+OPENERS: dict[str, Opener] = {}
+"""Kinds of gates that rooms behind this one bring: ``system`` is `serval.systems.gate`."""
+
+__all__ = ["NAMES", "OPENERS", "TAUGHT", "Gate", "Score", "build", "is_taught"]
 
 
 def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.float32] | None = None, text: str = "") -> Gate:
@@ -28,7 +39,7 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
     Args:
         name: one of `NAMES`, with a number in place of SECONDS or FRAMES, and weights of one's own in place of FILE.
         likeness_weights: ``[1000]`` over ImageNet tags; needed by "likeness".
-        text: the instruction's own words; needed by "learned".
+        text: the instruction's own words; needed by those that were taught.
 
     Raises:
         Refusal: no such gate, or one that cannot be built.
@@ -36,7 +47,9 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
     kind, _, number = name.partition(":")
     if kind in ("poll", "every"):
         return _polling(name, kind, number)
-    if is_learned(name):
+    if kind in OPENERS and number:
+        return OPENERS[kind](text, understanding, Path(number))
+    if kind == "learned" and name != "learned:":
         from serval.assistant.gates.learned.gate import WEIGHTS, open_gate  # PyTorch, which no other gate needs
 
         return open_gate(text, understanding, build(understanding.gate, understanding), Path(number) if number else WEIGHTS)
@@ -55,9 +68,9 @@ def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.
     raise Refusal(f"gate {name}", "there is no such gate", f"choose one of: {', '.join(NAMES)}")
 
 
-def is_learned(name: str | None) -> bool:
+def is_taught(name: str | None) -> bool:
     """Whether a gate of this name was taught, and so must be shown all that it was taught with."""
-    return name is not None and name.partition(":")[0] == "learned" and name != "learned:"
+    return name is not None and name.partition(":")[0] in TAUGHT
 
 
 def _polling(name: str, kind: str, number: str) -> Gate:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -75,6 +75,18 @@ class Item:
         speak = ((since >= 0) & (since <= SPEAKING)).any(1)
         near = ((since >= -EARLY) & (since <= SPEAKING + LATE)).any(1)
         return torch.where(speak, SPEAK, torch.where(near, IGNORED, SILENT))
+
+
+class Timed(Protocol):
+    """Moments, and when to speak: what a threshold is chosen by."""
+
+    @property
+    def times(self) -> Tensor:
+        """(n,) seconds."""
+
+    @property
+    def due(self) -> Tensor:
+        """(any,) seconds."""
 
 
 class Taught(nn.Module):
@@ -255,7 +267,7 @@ def spoken(values: Tensor, times: Tensor, threshold: float) -> list[float]:
     return said
 
 
-def best_threshold(values: Sequence[Tensor], items: Sequence[Item]) -> tuple[float, float]:
+def best_threshold(values: Sequence[Tensor], items: Sequence[Timed]) -> tuple[float, float]:
     """The middle one of those of `THRESHOLDS` that do about best by F1 over all items, each running by itself; and its F1."""
 
     def f1(threshold: float) -> float:

@@ -162,9 +162,9 @@ class TestReader:
         text = Change(ChangeKind.TEXT, 1.0, 1.0, score=0.9, text="TAXI")
         seen = View(Percept("door", 8, 1.0, LUMA, text=()), 0.1, changes=(text,))
         sign = Understanding(target=Target.TEXT, kinds=(ChangeKind.TEXT,), gate="text", read_back="")
-        assert reader(sign).fitting(seen) == (text,) and reader().fitting(seen) == ()
+        assert reader(sign).fitting.changes(seen) == (text,) and reader().fitting.changes(seen) == ()
         everything = Understanding(target=Target.EVERYTHING, gate="everything", read_back="")
-        assert reader(everything).fitting(seen) == ()
+        assert reader(everything).fitting.changes(seen) == ()
 
     def test_relevance_is_highest_for_the_nearest_name(self):
         names = np.eye(80, 384, dtype=np.float32)

@@ -63,7 +63,7 @@ class LearnedGate:
                 logit, body = self._head(self._tensor(frame), self._tensor(feature), self._instruction, state.body)
             value = round(float(torch.sigmoid(logit[0, 0].float())), 4)
             recent = [each for each in state.recent if view.time - each.time <= _RECENT]
-            state = Heard(reading, body, value, (*recent, *self._reader.fitting(view))[-_MOST:])
+            state = Heard(reading, body, value, (*recent, *self._reader.fitting.changes(view))[-_MOST:])
         why = f"speaking now fits what was asked by {state.value:.2f}"
         return state, Score(state.value, why, state.recent, standby=0.5 * self.threshold <= state.value < self.threshold)
 

@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from serval.assistant.gates.fitting import Fitting
 from serval.assistant.gates.gate import Gate, Score
 from serval.assistant.instructions.instruction import Target, Understanding
-from serval.assistant.view import Change, ChangeKind, View
-from serval.encoders.labels import COCO, COCO_GROUPS, group_of
+from serval.assistant.view import ChangeKind, View
+from serval.encoders.labels import COCO, COCO_GROUPS
 from serval.encoders.percept import Detection
 
 TICK: Final = 0.5  # seconds after which a moment is read though nobody looked: time itself may be news
@@ -50,12 +51,14 @@ class Reader:
         sentence: (384,) its embedding.
         relevance: (80,) how near the name of each class of `COCO` is to the sentence, see `relevance_of`.
         rule: the gate that needs no training, if there is one for it: what it finds is one more thing to go by.
+
+    Attributes:
+        fitting: what has to do with the instruction.
     """
 
     def __init__(self, asked: Understanding, sentence: Vector, relevance: Vector, rule: Gate | None) -> None:
         self._asked, self._relevance, self._rule = asked, relevance, rule
-        self._labels = frozenset(asked.labels)
-        self._groups = frozenset(group_of(label) for label in asked.labels)
+        self.fitting = Fitting(asked)
         self._classes = np.array([COCO.index(label) for label in asked.labels if label in COCO], np.int64)
         kinds = [float(kind in asked.kinds) for kind in _KINDS]
         targets = [float(target is asked.target) for target in _TARGETS]
@@ -69,11 +72,6 @@ class Reader:
         """Whether this moment is to be read: somebody looked, or it is a while since the last one."""
         looked = view.percept.detections is not None or view.percept.feature is not None or view.percept.text is not None
         return looked or view.time - state.time >= TICK - 1e-6
-
-    def fitting(self, view: View) -> tuple[Change, ...]:
-        """The changes that are of a kind and thing asked for."""
-        kinds = self._asked.kinds
-        return tuple(each for each in self._changes(view) if (not kinds or each.kind in kinds) and self._fits(each.label))
 
     def read(self, state: Reading, view: View) -> tuple[Reading, Vector, Vector]:
         """The next state, (`FRAME`,) numbers of this moment, and (1280,) by how much it looks unlike what is usual."""
@@ -94,9 +92,9 @@ class Reader:
 
     def _plain(self, view: View, gap: float, rule: Score, jump: float, drift: float) -> Vector:
         percept = view.percept
-        fit = [each for each in view.tracks if self._fits(each.label, each.alternatives)]
+        fit = [each for each in view.tracks if self.fitting.label(each.label, each.alternatives)]
         settled = [each for each in fit if each.settled]
-        texts = [each for each in self._changes(view) if each.kind is ChangeKind.TEXT]
+        texts = [each for each in self.fitting.shown(view) if each.kind is ChangeKind.TEXT]
         hands = percept.hands or ()
         near = max((hand.box.intersection(each.box.grow(1.5)) for hand in hands for each in fit), default=0.0)
         reads = percept.text is not None and self._asked.target is Target.TEXT
@@ -118,15 +116,15 @@ class Reader:
     def _happened(self, view: View) -> Vector:
         """Of each kind of change the best score, of what fits and of what does not."""
         best = np.zeros((2, len(_KINDS)), np.float32)
-        for each in self._changes(view):
-            row, column = int(not self._fits(each.label)), _KINDS.index(each.kind)
+        for each in self.fitting.shown(view):
+            row, column = int(not self.fitting.label(each.label)), _KINDS.index(each.kind)
             best[row, column] = max(best[row, column], each.score, 0.3)
         return best.ravel()
 
     def _followed(self, view: View) -> Vector:
         """The tracks that have most to do with it: those that fit, the newest of them first."""
         rows = np.zeros((_TRACKS, _TRACK), np.float32)
-        fits = {each.id: self._fits(each.label, each.alternatives) for each in view.tracks}
+        fits = {each.id: self.fitting.label(each.label, each.alternatives) for each in view.tracks}
         order = sorted(view.tracks, key=lambda each: (-fits[each.id], each.settled, -self._near(each.label), -each.first_seen))
         for row, each in zip(rows, order, strict=False):
             (x, y), now = each.box.center, view.time
@@ -151,20 +149,6 @@ class Reader:
 
     def _score(self, detection: Detection) -> float:
         return float(detection.scores[self._classes].max() if len(self._classes) else detection.scores.max())
-
-    def _changes(self, view: View) -> tuple[Change, ...]:
-        """What happened, as far as this instruction is shown it: texts only when it asks for them."""
-        if self._asked.target is Target.TEXT:
-            return view.changes
-        return tuple(each for each in view.changes if each.kind is not ChangeKind.TEXT)
-
-    def _fits(self, label: str, alternatives: tuple[tuple[str, float], ...] = ()) -> bool:
-        if not self._labels or label in self._labels:
-            return True
-        group = group_of(label)
-        return group in self._groups and (
-            label == group or any(other in self._labels and score >= 0.2 for other, score in alternatives)
-        )
 
     def _near(self, label: str) -> float:
         members = COCO_GROUPS.get(label, (label,))
