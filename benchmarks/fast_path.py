@@ -10,9 +10,9 @@ from benchmarks.timing import Samples, in_turns, paired_ratio, percentile
 NAME = "fast_path"
 ABOUT = "A decision at every frame: tokens that skip, a close look, memory"
 
-FPS, BEFORE = 2, 120  # frames a second, and how many were seen before anything is timed
+FPS, BEFORE = 2, 60  # frames a second, and how many were seen before anything is timed
 SINKS, RECENT = 14, 1024  # of the budget: tokens that are never forgotten, and the newest
-TRAINED = 48  # frames of the stream that is trained on
+TRAINED = 16  # frames of the stream that is trained on
 
 
 def run(quick: bool) -> Result:
@@ -24,15 +24,15 @@ def run(quick: bool) -> Result:
         "5 of 10 skip": _model("router", 0.5),
         "20, none skips": _model("concat", 0.0),
     }
-    rounds = 5 if quick else 100
+    rounds = 5 if quick else 60
     before = 12 if quick else BEFORE
     with torch.inference_mode():
         steps, lives = _steps(variants, before, rounds)
         wakes, positions = _wakes(lives["5 of 10 skip"], variants["5 of 10 skip"], 2 if quick else 9)
         held = {name: _bytes(live.cache) / live.seen for name, live in lives.items()}
-        budget = _budget(variants["5 of 10 skip"], 40 if quick else 400, 64 if quick else RECENT)
+        budget = _budget(variants["5 of 10 skip"], 40 if quick else 240, 64 if quick else RECENT)
     trained = {name: variants[name] for name in ("all of 10", "5 of 10 skip")}
-    lessons, tokens = _lessons(trained, 8 if quick else TRAINED, 1 if quick else 5)
+    lessons, tokens = _lessons(trained, 8 if quick else TRAINED, 1 if quick else 3)
 
     middle = {name: statistics.median(each.wall) for name, each in steps.items()}
     quicker = paired_ratio(steps["all of 10"].wall, steps["5 of 10 skip"].wall)

@@ -23,17 +23,16 @@ SCENE: Final = 1280  # width of Lite0's feature
 _CELLS: Final = 3  # rows and columns of the grid
 PLACES: Final = 1 + _CELLS * _CELLS
 """The whole frame, then the cells of its grid row by row."""
-_HAND, _TEXT, _CHANGE, _NOVELTY = range(2 * len(GROUPS), 2 * len(GROUPS) + 4)
+_HAND, TEXT, CHANGE, _NOVELTY = range(2 * len(GROUPS), 2 * len(GROUPS) + 4)
+"""Where among the numbers of a place they stand. Text is to be left out where nobody asks for it: it may not be looked for."""
 PLACE: Final = 2 * len(GROUPS) + 4
 """Width of a place: what is believed to be in it by group, what may be, a hand, new text, how much moved, how new it all is."""
-TEXT: Final = _TEXT
-"""Where among the numbers of a place text stands: to be left out where nobody asks for it, since it may not be looked for."""
 
 Tokens = tuple[NDArray[np.float32], NDArray[np.float32]]
 """(`SCENE`,) and (`PLACES`, `PLACE`)."""
 
 _WHOLE = Box(0.0, 0.0, 1.0, 1.0)
-_BOXES = (
+BOXES: Final = (
     _WHOLE,
     *(
         Box(column / _CELLS, row / _CELLS, (column + 1) / _CELLS, (row + 1) / _CELLS)
@@ -41,7 +40,8 @@ _BOXES = (
         for column in range(_CELLS)
     ),
 )
-_SPREAD = 35.0  # a feature of length 1 becomes numbers of about 1
+SPREAD: Final = 35.0
+"""Length of a scene: its numbers are about 1."""
 _MOVED = 16.0  # grey values of change in a cell that count as 1
 _STEP = 1e-6
 
@@ -77,14 +77,14 @@ class Shown:
         scene = np.zeros(SCENE, np.float32)
         if self.feature is not None:
             scene[:] = self.feature
-            scene *= _SPREAD / max(float(np.linalg.norm(scene)), 1e-6)
+            scene *= SPREAD / max(float(np.linalg.norm(scene)), 1e-6)
         return Shown(view.time, luma, self.feature), (scene, self._places(view))
 
     def _places(self, view: View) -> NDArray[np.float32]:
         places = np.zeros((PLACES, PLACE), np.float32)
 
         def put(box: Box, channel: int, score: float) -> None:
-            for place, cell in enumerate(_BOXES):
+            for place, cell in enumerate(BOXES):
                 covered = min(1.0, cell.intersection(box) / max(min(cell.area, box.area), 1e-6))
                 places[place, channel] = max(places[place, channel], score * covered)
 
@@ -94,12 +94,12 @@ class Shown:
         for hand in self.hands:
             put(hand.box, _HAND, hand.score)
         for box in self.texts:
-            put(box, _TEXT, 1.0)
+            put(box, TEXT, 1.0)
         if self.luma is not None and self.luma.shape == view.percept.luma.shape:
             moved = np.abs(view.percept.luma.astype(np.float32) - self.luma)
             height, width = moved.shape
-            for place, cell in enumerate(_BOXES):
+            for place, cell in enumerate(BOXES):
                 left, top, right, bottom = cell.pixels(width, height)
-                places[place, _CHANGE] = min(float(moved[top:bottom, left:right].mean()) / _MOVED, 4.0)
+                places[place, CHANGE] = min(float(moved[top:bottom, left:right].mean()) / _MOVED, 4.0)
         places[:, _NOVELTY] = view.scene.novelty
         return places

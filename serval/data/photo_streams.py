@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,14 +157,18 @@ def _read(file: SafetensorsCheckpoint, number: int) -> WatchedStream:
     return WatchedStream(times, scene, places, tuple(requests))
 
 
-def watched(made: Sequence[Stream]) -> Iterator[WatchedStream]:
-    """Each stream, watched with all encoders; those that are kept back are asked in wordings of their own."""
+def lesson_phrases(number: int) -> Phrases:
+    """The wordings of stream ``number``: those that are kept back have their own."""
+    return PHRASES if number % KEPT_BACK else CHOOSING_PHRASES
+
+
+def watched(made: Sequence[Stream], phrases: Callable[[int], Phrases] = lesson_phrases) -> Iterator[WatchedStream]:
+    """Each stream, watched with all encoders, and all that is asked of it in the wordings of its number."""
     from serval.encoders.eyes import Eyes
 
     eyes = Eyes.open(LOOKS)
     for number, stream in enumerate(made):
-        phrases = PHRASES if number % KEPT_BACK else CHOOSING_PHRASES
-        yield WatchedStream(*tokens_of(views(stream.frames(), eyes)), requests_of(stream, phrases))
+        yield WatchedStream(*tokens_of(views(stream.frames(), eyes)), requests_of(stream, phrases(number)))
         log.info("%d of %d: %s", number + 1, len(made), stream.name)
 
 

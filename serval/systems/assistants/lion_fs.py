@@ -58,6 +58,7 @@ from serval.systems.backbones import Backbone, open_given, open_language, tiny_l
 from serval.systems.recipe import system_recipe
 from serval.systems.system import System, SystemConfig
 from serval.training.batches import Batches, shuffled_as
+from serval.training.objectives.balance import PLAIN, Balance
 from serval.training.objectives.streaming import Streaming
 from serval.training.recipe import Recipe
 from serval.training.stage import Rate, Stage
@@ -228,8 +229,14 @@ SYSTEM = System(
 )
 
 
-def stages(config: Config, *, learning_rate: float = 2e-4, steps: int = 1000, batch: int = 1) -> list[Stage]:
-    """One stage, of the fast path: connectors, routers and the LoRA, or without a LoRA everything but the towers."""
+def stages(
+    config: Config, *, learning_rate: float = 2e-4, steps: int = 1000, batch: int = 1, balance: Balance = PLAIN
+) -> list[Stage]:
+    """One stage, of the fast path: connectors, routers and the LoRA, or without a LoRA everything but the towers.
+
+    Args:
+        balance: between silence and speech; the paper weighs them alike.
+    """
     rate = Rate(learning_rate)
     trains = {"bank.bridges.*": rate}
     if config.mixing in ("router", "static"):
@@ -243,7 +250,7 @@ def stages(config: Config, *, learning_rate: float = 2e-4, steps: int = 1000, ba
             name="fast path",
             trains=trains,
             mixture="streams",
-            objective=Streaming(config.layout.sentinels, sequence=as_streams),
+            objective=Streaming(config.layout.sentinels, balance=balance, sequence=as_streams),
             steps=steps,
             batch=batch,
             warmup=0.05,

@@ -30,6 +30,7 @@ from serval.systems.assistants.videollm_online import TINY_LAYOUT
 from serval.systems.backbones import tiny_language
 from serval.systems.saved import save_system
 from serval.training.batches import Batches, Numbered
+from serval.training.objectives.balance import Balance
 from serval.training.objectives.streaming import frame_ends
 from serval.training.randomness import mixed
 from serval.training.recipe import Recipe
@@ -65,7 +66,8 @@ def recipe(
     blind: Blind = "nobody",
     steps: int = 1000,
     batch: int = 8,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 5e-3,
+    speaking: float = 8.0,
     seed: int = 0,
 ) -> Recipe:
     """The fast path on streams of the photo world; the slow path needs no training.
@@ -74,6 +76,7 @@ def recipe(
         mixing: how what both eyes see becomes one set of tokens: "router", "static", "add", "concat".
         share: of a frame's tokens, how many skip every second layer; 0 for none.
         blind: "general" or "ego": these eyes see nothing, to see what they are worth.
+        speaking: what a frame to speak at weighs; one to stay silent at weighs 1, and there are a hundred times as many.
     """
     made = config(mixing, share)
     known = cache(lambda: Known.of([dimmed(each, blind) for each in read(data)]))
@@ -90,7 +93,9 @@ def recipe(
         save_system(model, folder, "lion-fs")
         (folder / "tokenizer.json").write_text(known().written, "utf-8")
 
-    return Recipe(model, stages(made, learning_rate=learning_rate, steps=steps, batch=batch), {"streams": batches}, save, seed)
+    balance = Balance((1.0, speaking))
+    learn = stages(made, learning_rate=learning_rate, steps=steps, batch=batch, balance=balance)
+    return Recipe(model, learn, {"streams": batches}, save, seed)
 
 
 class Known(NamedTuple):
