@@ -51,7 +51,7 @@ class Hub:
         """A new stream, which begins to watch.
 
         Raises:
-            Problem: too many, or no such source.
+            Problem: too many, no such source, or no room on the disk.
         """
         limits, known = self.options.limits, self.options.sources
         if source != HANDED and source not in known:
@@ -86,10 +86,13 @@ class Hub:
         self._make_room(person.id)
         try:
             stream.start(tuple(instructions))
-        except BaseException:
+        except BaseException as error:
             with self._guard:
                 del self._streams[about.id]
             shutil.rmtree(stream.folder, ignore_errors=True)
+            if isinstance(error, OSError) or (isinstance(error, Refusal) and error.what.startswith(str(stream.folder))):
+                log.error("a stream cannot be kept: %s", error)
+                raise Problem(503, "the server cannot keep another stream now") from None
             raise
         return stream
 

@@ -19,22 +19,45 @@ from serval.serving.options import ServeOptions
 log = logging.getLogger(__name__)
 
 _HEAD = 10.0  # seconds within which a request's head has to be there
+_STUCK = 60.0  # seconds for which a client may take nothing of what waits for it
 
 
 class HurriedProtocol(H11Protocol):
-    """HTTP as uvicorn speaks it, but whoever connects and does not ask within seconds is cut off."""
+    """HTTP as uvicorn speaks it, but whoever connects and does not ask within seconds, or never reads, is cut off."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._hurry = asyncio.get_running_loop().call_later(_HEAD, self._late)
+        self._stuck: asyncio.TimerHandle | None = None
 
     def _late(self) -> None:
-        mine = self.transport.get_protocol() is self  # and not that of a socket which it became
-        if mine and self.cycle is None and not self.transport.is_closing():
+        if self._mine and self.cycle is None and not self.transport.is_closing():
             self.transport.close()
+
+    def _give_up(self) -> None:
+        if self._mine:
+            self.transport.abort()
+
+    @property
+    def _mine(self) -> bool:
+        """Whether it still speaks HTTP: of a socket which it became others take care."""
+        return self.transport.get_protocol() is self
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = asyncio.get_running_loop().call_later(_STUCK, self._give_up)
+
+    def resume_writing(self) -> None:
+        self._moves()
+        super().resume_writing()
+
+    def _moves(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hurry.cancel()
+        self._moves()
         super().connection_lost(exc)
 
 

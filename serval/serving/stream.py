@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +60,7 @@ class About(BaseModel):
     source: str  # `HANDED`, or a name of the service's own list
     created: datetime
     state: State = State.OPENING
+    why: str = ""  # in one line, for its owner: why it failed
 
 
 class Stream:
@@ -104,11 +106,12 @@ class Stream:
         return self.folder / RUN
 
     def start(self, texts: tuple[str, ...]) -> None:
-        """Note the instructions, and watch."""
+        """Note the instructions, and watch. Raises `Refusal` or `OSError` where there is no room for it."""
         self.folder.mkdir(parents=True, mode=0o700)
         store.save(self.instructions, [])
         for text in texts:
             store.add(self.instructions, text)
+        self._keep()
         self._become(State.OPENING)
         self._thread.start()
 
@@ -186,22 +189,37 @@ class Stream:
             self._become(State.ENDED)
         except Refusal as refusal:
             log.warning("stream %s: %s", self.about.id, refusal)
-            self._become(State.FAILED)
+            self._become(State.FAILED, self._said(refusal))
         except Exception:
             log.exception("stream %s", self.about.id)
-            self._become(State.FAILED)
+            self._become(State.FAILED, "something went wrong on the server")
         finally:
             with self._guard:
                 if self._watching is not None:  # let go of all that it holds but its counts
                     self._last = self._watching.watcher.status(), self.drops()
+                    for kept in (self._watching.recording, self._watching.timeline):
+                        with suppress(Refusal):  # what could not be written has been told
+                            kept.close()
                 self._watching = self.source = None
             self._attention.forget(self.about.id)
             self.feed.close()
 
-    def _become(self, state: State) -> None:
-        self.about = self.about.model_copy(update={"state": state})
+    def _said(self, refusal: Refusal) -> str:
+        """Why it failed, without a path or an address."""
+        if refusal.what.startswith((str(self.folder), "postgresql")):  # of its files and its database we have our own words
+            return f"what happens cannot be kept: {refusal.why}"
+        return "its source cannot be watched"
+
+    def _become(self, state: State, why: str = "") -> None:
+        self.about = self.about.model_copy(update={"state": state, "why": why})
+        try:
+            self._keep()
+        except Refusal as refusal:  # who listens is told all the same
+            log.warning("stream %s: its state is not kept: %s", self.about.id, refusal)
+        self._pass({"type": "serval.stream", "stream": self.about.id, "state": state, **({"why": why} if why else {})})
+
+    def _keep(self) -> None:
         replace_text(self.folder / ABOUT, self.about.model_dump_json(indent=1) + "\n")
-        self._pass({"type": "serval.stream", "stream": self.about.id, "state": state})
 
     def _tell(self, event: Event) -> None:
         self._heard(self.about.owner, self.about.id, event)

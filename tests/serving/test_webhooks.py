@@ -91,6 +91,20 @@ def test_what_fails_is_tried_again_later_and_later_and_in_order(hooks, now):
     assert ours.held("anna")[0].waiting == 0
 
 
+def test_a_clock_that_is_put_back_keeps_nobody_waiting(hooks, now):
+    now[0] = 1e6
+    receiver = Receiver(*[0] * 15)
+    ours = hooks(receiver)
+    ours.add("anna", f"{HOST}/hook", [EventKind.UTTERANCE])
+    ours.note("anna", "s", event(1))
+    while len(receiver.statuses) > 1:
+        now[0] += ours.deliver()
+    assert ours.deliver() == LONGEST, "the last of many tries"
+    now[0] -= 5 * 3600
+    ours.note("anna", "s", event(2))
+    assert ours.deliver() is None and receiver.told == ["s/e1", "s/e2"]
+
+
 def test_patience_has_an_end_but_trying_has_none(hooks, now):
     ours = hooks(Receiver(*[0] * 30))
     ours.add("anna", f"{HOST}/hook", [EventKind.UTTERANCE])
