@@ -22,6 +22,7 @@ _PART, _FILE = "mediapipe", "pose_landmark_full.tflite"
 _PRESENCE, _MASK = 1, 2  # the network's outputs: its opinion that it was shown a person, and logits of the mask
 _ROOM = 1.25  # side of the square that it is shown, in the box's longer side
 _PRESENT = 0.5  # the opinion from which its mask can be trusted
+_SURE = 0.75  # how sure it is of its mask, see `_surety`; below, it mistook shadows beside a person for one
 _WITHIN = 0.8  # of the mask that lies in the box: where less does, it is of somebody else
 
 
@@ -47,8 +48,9 @@ class Outlines:
             there = _square(box, frame.width, frame.height, size)
             square = cv2.warpAffine(rgb, there, (size, size), flags=cv2.INTER_LINEAR)
             outputs = session.run(square.astype(np.float32) / 255)
-            present, mask = float(outputs[_PRESENCE][0]), outputs[_MASK][..., 0] > 0
-        if not present >= _PRESENT or _share(mask, box, there, frame) < _WITHIN:
+            present, likely = float(outputs[_PRESENCE][0]), 1 / (1 + np.exp(-np.clip(outputs[_MASK][..., 0], -50, 50)))
+        mask = likely > 0.5
+        if not present >= _PRESENT or _surety(likely) < _SURE or _share(mask, box, there, frame) < _WITHIN:
             return ()
         back = cv2.invertAffineTransform(there)
         corners = ((_corners(mask) + 0.5) @ back[:, :2].T + back[:, 2]) / (frame.width, frame.height)
@@ -69,6 +71,12 @@ def _square(box: Box, width: int, height: int, size: int) -> NDArray[np.float64]
     x, y = box.center[0] * width, box.center[1] * height
     scale = size / (_ROOM * max(box.width * width, box.height * height, 1.0))
     return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
+
+
+def _surety(likely: NDArray[np.float32]) -> float:
+    """Mean distance from even odds, 0 to 1, over the pixels ``[size, size]`` that may be of the person."""
+    maybe = likely[likely > 0.1]
+    return float(2 * np.abs(maybe - 0.5).mean()) if len(maybe) else 0.0
 
 
 def _share(mask: NDArray[np.bool_], box: Box, there: NDArray[np.float64], frame: Frame) -> float:

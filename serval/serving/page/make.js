@@ -15,6 +15,14 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
+/* An element of a drawing, with attributes. */
+export function draws(tag, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
 /* Seconds on a stream's clock: 65.27 -> "1:05.2". */
 export function clock(seconds) {
   const tenths = Math.floor(Math.max(0, seconds) * 10 + 1e-6);

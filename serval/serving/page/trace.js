@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { nameOf } from "./instructions.js";
-import { by, make } from "./make.js";
+import { by, draws, make } from "./make.js";
 import { streams } from "./streams.js";
 
 const WIDTH = 600;
@@ -23,24 +23,18 @@ export function setUpTrace() {
   show();
 }
 
-function svg(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
 const height = (score) => (1 - Math.min(1, Math.max(0, score))) * (HEIGHT - 4) + 2;
 
 function show() {
   const scores = Object.entries(streams.goesOn() ? streams.current.scores : {}).filter(([, each]) => each.length);
-  const plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-  for (const half of [0, 0.5, 1]) plot.append(svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: height(half), y2: height(half) }));
+  const plot = draws("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  for (const half of [0, 0.5, 1]) plot.append(draws("line", { class: "grid", x1: 0, x2: WIDTH, y1: height(half), y2: height(half) }));
   const most = Math.max(2, ...scores.map(([, each]) => each.length));
   scores.forEach(([id, each], place) => {
     const points = each.map((score, at) => `${(((most - each.length + at) / (most - 1)) * WIDTH).toFixed(1)},${height(score).toFixed(1)}`);
     const hue = `hue-${place % HUES}`;
-    if (id in needed) plot.append(svg("line", { class: `needed ${hue}`, x1: 0, x2: WIDTH, y1: height(needed[id]), y2: height(needed[id]) }));
-    plot.append(svg("polyline", { class: `score ${hue}`, points: points.join(" ") }));
+    if (id in needed) plot.append(draws("line", { class: `needed ${hue}`, x1: 0, x2: WIDTH, y1: height(needed[id]), y2: height(needed[id]) }));
+    plot.append(draws("polyline", { class: `score ${hue}`, points: points.join(" ") }));
   });
   by("trace").replaceChildren(plot);
   by("trace").dataset.empty = String(!scores.length);

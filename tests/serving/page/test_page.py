@@ -49,7 +49,7 @@ def test_a_person_shows_the_camera_and_is_told(service, visit, picture):
     expect(answer.locator(".answer")).to_contain_text(re.compile(r"at the same time, at \d:\d\d\.\d"))
     expect(answer.locator(".chips button").first).to_be_visible()
     expect(page.locator("#legend")).to_contain_text(re.compile(r"tell me when a person comes in: \d\.\d\d of 0\.35"))
-    expect(tile.locator(".box").first).to_be_attached()
+    expect(tile.locator(".outlines polygon").first).to_be_attached()
     picture(page, "service-light")
     page.emulate_media(color_scheme="dark")
     expect(tile.locator(".box").first).to_be_attached()
@@ -69,13 +69,19 @@ def test_a_person_shows_the_camera_and_is_told(service, visit, picture):
     person.get_by_role("button", name=re.compile("I have seen it")).click()
     expect(person).to_contain_text("acknowledged")
 
-    words = page.locator("#events li.utterance", has_text=re.compile("person", re.IGNORECASE)).first
+    told = service.client().get("/v1/timeline", params={"stream": _stream(page), "kind": "utterance"}).json()
+    drawn = next(each["id"] for each in reversed(told) if any(one["outline"] for one in each["evidence"]))
+    words = page.locator(f"#events li[data-event='{drawn}']")
     said = words.locator(".what").inner_text()
     words.get_by_role("button").click()
     moment = page.get_by_role("dialog", name=said)
     expect(moment.locator("#moment-picture")).to_be_visible()
     assert page.locator("#moment-picture").evaluate("(image) => image.naturalWidth") > 100
     expect(moment.locator(".box").first).to_be_visible()
+    expect(moment.locator(".outlines polygon").first).to_be_visible()
+    shape = page.locator("#moment .outlines polygon").first.bounding_box()
+    around = [each.bounding_box() for each in moment.locator(".box", has_text="person").all()]
+    assert any(_overlap(shape, each) > 0.7 for each in around), "the outline lies in the person's box"
     expect(moment.locator("#moment-why")).to_contain_text("scored")
     expect(moment.locator("tbody tr").first).to_be_visible()
     picture(page, "service-moment")
@@ -180,6 +186,16 @@ def test_it_says_that_it_reconnects_and_comes_back(serve, visit, tmp_path):
     expect(page.locator("#line")).to_contain_text("reconnecting")
     serve(port=service.port)
     expect(page.locator("#line")).to_have_text("live")
+
+
+def _overlap(one, other):
+    """The share of the first rectangle that lies in the second."""
+    ends = [
+        (max(one[at], other[at]), min(one[at] + one[size], other[at] + other[size]))
+        for at, size in (("x", "width"), ("y", "height"))
+    ]
+    wide, high = (max(0.0, until - since) for since, until in ends)
+    return wide * high / (one["width"] * one["height"])
 
 
 def _stream(page):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.sync_api import expect
 
 from serval.serving.routes.page import FILES
@@ -48,6 +49,46 @@ def test_hostile_words_labels_and_names_are_text(service, visit):
     expect(page.locator("#moment-table td").first).to_have_text(EVIL)
     assert page.title() == "Serval"
     assert page.locator("img[src=x]").count() == page.locator("body script").count() == 0
+
+
+def test_no_box_and_no_outline_breaks_the_page_or_leaves_the_picture(service, visit):
+    stream = service.client().post("/v1/streams", json={"instructions": ["tell me when a person comes in"]}).json()["id"]
+    far = "1e999"  # no JSON of Serval's has it; to a browser it is infinity
+    fine, wide = [[0.2, 0.2], [0.4, 0.2], [0.3, 0.6]], [[-9, -9], [9e9, -1], [0.5, far]]
+    shapes = [
+        fine,
+        wide,
+        [[0.1, 0.1]] * 100_000,
+        [[EVIL, None], [{}], None],
+        "x" * 99,
+        {"length": 9},
+        7,
+        None,
+        [[0, 0]] * 2,
+        [],
+    ]
+    boxes = [[0.1, 0.1, 0.5, 0.7]] * len(shapes) + [[-5, far, 5, 5], [None] * 4, [], [EVIL] * 4, EVIL, {"left": 0}, 1]
+    common = {"time": 1.0, "frame": "0" * 64, "source": "", "label": "person", "score": 0.9, "text": ""}
+    evidence = [{**common, "box": box} for box in boxes]
+    for each, shape in zip(evidence, shapes, strict=False):
+        each["outline"] = shape
+    event = {"id": "e", "kind": "utterance", "source": "s", "instruction": "i", "t_start": 1.0, "t_end": 1.0, "said_at": 1.0}
+    event |= {"text": "A person.", "data": {}, "evidence": evidence, "why_now": None, "unverified": ""}
+    body = json.dumps({"type": "serval.utterance", "stream": stream, "event": event}).replace(f'"{far}"', far)
+    page = visit("about:blank")
+    page.route("**/v1/timeline?*", lambda route: route.fulfill(json=[]))
+    page.route("**/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {body}\n\n"))
+    page.goto(service.url)
+    shown = page.locator(".tile .outlines polygon")
+    expect(shown).to_have_count(3)
+    corners = shown.evaluate_all("(all) => all.map((each) => [...each.points].map(({x, y}) => [x, y]))")
+    assert corners[0] == [[pytest.approx(x), pytest.approx(y)] for x, y in fine]
+    assert all(0 <= value <= 1 for shape in corners for corner in shape for value in corner)
+    sizes = "(all) => all.map(({style}) => [style.left, style.top, style.width, style.height])"
+    sizes = page.locator(".tile .box").evaluate_all(sizes)
+    assert len(sizes) == 12 and all(0 <= float(each.removesuffix("%")) <= 100 for size in sizes for each in size)
+    expect(page.locator(".tile .words")).to_have_text("A person.")
+    assert page.title() == "Serval"
 
 
 def test_even_markup_that_got_in_would_run_nothing_and_reach_nobody(service, browser):
