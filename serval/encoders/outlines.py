@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,7 +74,7 @@ def _square(box: Box, width: int, height: int, size: int) -> NDArray[np.float64]
     return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
 
 
-def _surety(likely: NDArray[np.float32]) -> float:
+def _surety(likely: NDArray[np.floating[Any]]) -> float:
     """Mean distance from even odds, 0 to 1, over the pixels ``[size, size]`` that may be of the person."""
     maybe = likely[likely > 0.1]
     return float(2 * np.abs(maybe - 0.5).mean()) if len(maybe) else 0.0
