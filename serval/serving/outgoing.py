@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from serval.refusal import Refusal
 
 _MOST = 64 * 1024  # bytes of an answer that are read
 _PORTS = {"http": 80, "https": 443}
+_TRANSLATED = [ipaddress.IPv6Network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")]
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -68,8 +71,18 @@ def target(url: str, allowed: Collection[str], resolve: Resolve = resolved) -> T
 
 
 def post(to: Target, body: bytes, headers: Mapping[str, str], *, seconds: float = 10.0) -> int:
-    """The status of the answer. Redirects are answers, too. Raises ``OSError`` where there is none in time."""
+    """The status of the answer. Redirects are answers, too. Raises ``OSError`` where it is not there, whole, in time."""
     made = socket.create_connection((to.address, to.port), timeout=seconds)
+    over = threading.Event()
+
+    def cut() -> None:
+        over.set()
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(made, socket.SHUT_RDWR)  # of the socket itself, under any TLS
+
+    late = threading.Timer(seconds, cut)  # however many bytes come meanwhile, one by one
+    late.daemon = True
+    late.start()
     try:
         if to.scheme == "https":
             made = ssl.create_default_context().wrap_socket(made, server_hostname=to.host)
@@ -78,10 +91,13 @@ def post(to: Target, body: bytes, headers: Mapping[str, str], *, seconds: float 
         connection.request("POST", to.path, body, {"Connection": "close", **headers})
         answer = connection.getresponse()
         answer.read(_MOST)
+        if over.is_set():
+            raise TimeoutError
         return answer.status
     except http.client.HTTPException as error:
         raise OSError(type(error).__name__) from None
     finally:
+        late.cancel()
         made.close()
 
 
@@ -115,6 +131,13 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    tunnel = address.sixtofour if isinstance(address, ipaddress.IPv6Address) else None
-    return all(each.is_global and not each.is_multicast for each in (address, inner, tunnel) if each is not None)
+    inner = [] if isinstance(address, ipaddress.IPv4Address) else _within(address)
+    return all(each.is_global and not each.is_multicast for each in (address, *inner))
+
+
+def _within(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Where packets to an address of IPv6 end on a network that translates."""
+    known = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if any(address in each for each in _TRANSLATED):
+        known.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [each for each in known if each is not None]
