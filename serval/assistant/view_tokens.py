@@ -28,6 +28,9 @@ _HAND, TEXT, CHANGE, _NOVELTY = range(2 * len(GROUPS), 2 * len(GROUPS) + 4)
 PLACE: Final = 2 * len(GROUPS) + 4
 """Width of a place: what is believed to be in it by group, what may be, a hand, new text, how much moved, how new it all is."""
 
+CLIP: Final = 2 * PLACE
+"""Width of a place in a clip of two frames: what is there, and by how much that differs from the frame before."""
+
 Tokens = tuple[NDArray[np.float32], NDArray[np.float32]]
 """(`SCENE`,) and (`PLACES`, `PLACE`)."""
 

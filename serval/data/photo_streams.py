@@ -74,9 +74,7 @@ class WatchedStream:
         A frame is one to speak at once that can be known; the moments before that teach nothing.
         """
         times = self.times[frames]
-        places = self.places[frames].float()
-        if request.kind != "text":
-            places[..., TEXT] = 0.0
+        places = in_clips(self.places[frames].float(), text=request.kind == "text")
         decisions = torch.full((len(times),), SILENT)
         spoken = [Words(0, "user", tuple(encode(request.text, "nothing")))]
         for due, words in request.said:
@@ -90,6 +88,18 @@ class WatchedStream:
         decisions[0] = IGNORED  # nobody has asked yet
         general = self.scene[frames].float()[:, None].expand(-1, PLACES, -1)
         return StreamSample((general, places), decisions, tuple(sorted(spoken, key=lambda each: each.frame)), FPS)
+
+
+def in_clips(places: Tensor, *, text: bool) -> Tensor:
+    """(frames, `PLACES`, `CLIP`) of consecutive frames (frames, `PLACES`, `PLACE`); nothing came before the first.
+
+    Args:
+        text: whether new text is shown.
+    """
+    if not text:
+        places = places.clone()
+        places[..., TEXT] = 0.0
+    return torch.cat([places, places.diff(dim=0, prepend=places[:1])], -1)
 
 
 def tokens_of(seen: Iterable[View]) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,8 +22,9 @@ from serval.assistant.gates.fitting import Fitting
 from serval.assistant.gates.gate import Score
 from serval.assistant.instructions.instruction import Target, Understanding
 from serval.assistant.view import Change, View
-from serval.assistant.view_tokens import PLACE, PLACES, SCENE, TEXT, Shown, Tokens
+from serval.assistant.view_tokens import CLIP, PLACES, SCENE, Shown, Tokens
 from serval.conversation.tokenizer import Tokenizer
+from serval.data.photo_streams import in_clips
 from serval.language.eviction import Recent
 from serval.language.live_stream import LiveStream
 from serval.refusal import Refusal
@@ -43,6 +44,7 @@ class Following:
 
     shown: Shown
     live: LiveStream
+    before: Tensor | None = None  # places of the last frame that was read
     value: float = 0.0
     words: str = ""  # its own, of the last time it spoke
     recent: tuple[Change, ...] = field(default=())
@@ -86,22 +88,24 @@ class SystemGate:
     def _read(self, state: Following, tokens: Tokens, time: float) -> Following:
         live = copy(state.live)
         live.cache = state.live.cache.fork()
-        if live.seen == 0:
-            live.see(self._frame(tokens), time)
+        scene, places = (torch.from_numpy(each) for each in tokens)
+        before = places if state.before is None else state.before
+        decision = live.see(self._frame(scene, torch.stack([before, places])), time)
+        state = replace(state, live=live, before=places)
+        if live.seen == 1:
             live.told("user", self._instruction, time)
-            return replace(state, live=live)
-        decision = live.see(self._frame(tokens), time)
+            return state
         if not bool(decision.p_speak.isfinite()):
             raise Refusal("gate system", "its numbers are not finite", "train it again")
         words = self._tokenizer.decode(live.say()) if bool(decision.speak) else ""
-        return replace(state, live=live, value=round(float(decision.p_speak), 4), words=words)
+        return replace(state, value=round(float(decision.p_speak), 4), words=words)
 
-    def _frame(self, tokens: Tokens) -> Tensor:
+    def _frame(self, scene: Tensor, places: Tensor) -> Tensor:
+        """(`PLACES`, width of the decoder) of the last of two frames."""
         decoder = self._model.decoder
-        scene, places = (torch.from_numpy(each).to(decoder.device, decoder.dtype) for each in tokens)
-        if not self._reads:
-            places[:, TEXT] = 0.0
-        return self._model.frames([scene.expand(1, PLACES, -1), places[None]])[0]
+        clip = in_clips(places, text=self._reads)[1:]
+        seen = [each.to(decoder.device, decoder.dtype) for each in (scene.expand(1, PLACES, -1), clip)]
+        return self._model.frames(seen)[0]
 
 
 def open_gate(text: str, asked: Understanding, folder: Path) -> SystemGate:
@@ -116,7 +120,7 @@ def open_gate(text: str, asked: Understanding, folder: Path) -> SystemGate:
 @lru_cache(maxsize=2)
 def _opened(folder: Path) -> tuple[LionFS, Tokenizer]:
     model = load_system(folder)
-    if not isinstance(model, LionFS) or [each.tower for each in model.config.eyes] != [SCENE, PLACE]:
+    if not isinstance(model, LionFS) or [each.tower for each in model.config.eyes] != [SCENE, CLIP]:
         raise Refusal(
             f"gate system:{folder.name}", "it does not read what a watcher sees", "serval train lion-fs-photos makes one"
         )

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from serval.assistant.view import View
-from serval.assistant.view_tokens import PLACE, PLACES, SCENE, TEXT
+from serval.assistant.view_tokens import CLIP, PLACE, PLACES, SCENE, TEXT
 from serval.conversation.sequence import IGNORED
 from serval.data import photo_streams
 from serval.data.gate_streams import PHRASES, Stream
@@ -39,7 +39,7 @@ class TestSample:
             Words(18, "assistant", (10, 11, 0)),
         )
         assert made.decisions.tolist()[:10] == [IGNORED, 0, 0, 0, 0, 0, IGNORED, IGNORED, SPEAK, SILENT]
-        assert [each.shape for each in made.features] == [(24, PLACES, SCENE), (24, PLACES, PLACE)]
+        assert [each.shape for each in made.features] == [(24, PLACES, SCENE), (24, PLACES, CLIP)]
 
     def test_a_stretch_has_what_falls_into_it(self):
         made = stream().sample(COMES, encode, 0, slice(10, 20))
@@ -57,6 +57,16 @@ class TestSample:
         late = Request("when?", "appears", ((11.4, "dog appears"),))
         made = stream().sample(late, encode, 0)
         assert len(made.words) == 1 and SPEAK not in made.decisions
+
+
+def test_a_clip_shows_what_is_there_and_what_has_changed():
+    places = torch.zeros(3, PLACES, PLACE)
+    places[1:, 2, 5] = 0.75
+    places[1, 0, TEXT] = 1.0
+    clips = photo_streams.in_clips(places, text=True)
+    assert clips.shape == (3, PLACES, CLIP) and torch.equal(clips[..., :PLACE], places)
+    assert clips[:, 2, PLACE + 5].tolist() == [0.0, 0.75, 0.0] and clips[:, 0, PLACE + TEXT].tolist() == [0.0, 1.0, -1.0]
+    assert not photo_streams.in_clips(places, text=False)[..., [TEXT, PLACE + TEXT]].any() and places[1, 0, TEXT] == 1.0
 
 
 def test_what_is_said_names_the_thing_and_what_becomes_of_it():

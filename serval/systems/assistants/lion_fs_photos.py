@@ -5,7 +5,8 @@
     serval watch video.mp4 --tell "tell me when a dog comes in" --gate system:runs/photos
 
 The general eyes are Lite0's feature of the whole frame, in all ten places. In place of the egocentric ones stands what
-perception knows of each place: things by group, hands, new text, motion. The decoder is new and reads a tokenizer of its own.
+perception knows of each place, in clips of two frames: things by group, hands, new text, motion, and how all that differs
+from the frame before. The decoder is new and reads a tokenizer of its own.
 Every seventh stream is kept back, and asked in other words: on those the threshold is chosen.
 """
 
@@ -21,7 +22,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from serval.assistant.view_tokens import PLACE, SCENE
+from serval.assistant.view_tokens import CLIP, SCENE
 from serval.conversation.new_tokenizer import new_tokenizer
 from serval.conversation.tokenizer import Tokenizer
 from serval.data.photo_streams import KEPT_BACK, Request, WatchedStream, read
@@ -55,7 +56,7 @@ def config(mixing: Mixing = "router", share: float = 0.5) -> Config:
     language = tiny_language(
         VOCABULARY, hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=LAYERS, initializer_range=WIDTH**-0.5
     )
-    eyes = (Eyes(tower=SCENE), Eyes(tower=PLACE, summary="prefix"))
+    eyes = (Eyes(tower=SCENE), Eyes(tower=CLIP, summary="prefix"))
     return Config(language=language, layout=TINY_LAYOUT, eyes=eyes, mixing=mixing, share=share, rank=0)
 
 
