@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from serval.assistant.listening.activity import Utterance
 from serval.serving.realtime.effects import Outbox, Role, Turn
+from serval.serving.realtime.protocol import Item, Unreadable
 from serval.serving.realtime.response import Response
 from serval.serving.realtime.told import ItemDeleted, ItemTold
 
@@ -105,3 +106,13 @@ class Conversation:
     def turns(self) -> tuple[Turn, ...]:
         """What was said, in words."""
         return tuple(Turn(each.role, each.text) for each in self._entries if each.text.strip())
+
+
+def text_of(item: Item) -> str:
+    """Its words. Raises `Unreadable` where it has something else."""
+    for number, part in enumerate(item.content):
+        fits = part.type.startswith("output_") if item.role == "assistant" else part.type == "input_text"
+        if not fits:
+            hint = "send pictures as binary messages, and sound as the only part of a user's item"
+            raise Unreadable("invalid_value", f"content {number}: {part.type} cannot stand here; {hint}", "item.content")
+    return "\n".join(part.text or part.transcript or "" for part in item.content)

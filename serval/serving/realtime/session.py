@@ -6,7 +6,7 @@ Every method takes the time in seconds, on any clock that only goes forward, and
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,41 +14,30 @@ from pydantic import ValidationError
 from serval.assistant.listening.activity import Activity, Utterance, best_activity
 from serval.assistant.listening.addressed import Judge, NamedJudge
 from serval.serving.realtime import protocol as asked
-from serval.serving.realtime.conversation import Conversation, Entry
+from serval.serving.realtime.conversation import Conversation, Entry, text_of
 from serval.serving.realtime.effects import (
-    Answer,
     Ask,
     Close,
     Effect,
     Gates,
     Outbox,
-    Turn,
 )
 from serval.serving.realtime.floor import Floor
 from serval.serving.realtime.limits import SessionLimits
 from serval.serving.realtime.listening import Listening
 from serval.serving.realtime.protocol import Settings, Unreadable, Wanted
-from serval.serving.realtime.response import Response
+from serval.serving.realtime.responses import Responses, Took, always
 from serval.serving.realtime.told import (
     Error,
     ErrorTold,
     ItemTold,
     NotTranscribed,
-    RateLimits,
-    ResponseTold,
     ServerEvent,
     SessionTold,
     Transcribed,
     own,
 )
 from serval.serving.realtime.update import merged
-
-Took = Callable[[], tuple[bool, int]]
-"""Whether one more response may be made now, and how many after it."""
-
-
-def _always() -> tuple[bool, int]:
-    return True, 1
 
 
 class Session:
@@ -58,7 +47,7 @@ class Session:
         voice: whether responses can be spoken.
         activity: makes what finds speech in sound.
         judge: whether something that was said is for Serval, when the client wants that asked.
-        take: see `Took`.
+        take: see `responses.Took`.
         per_minute: of responses, as clients are told.
     """
 
@@ -69,12 +58,11 @@ class Session:
         activity: Callable[[], Activity] = best_activity,
         judge: Judge | None = None,
         limits: SessionLimits | None = None,
-        take: Took = _always,
+        take: Took = always,
         per_minute: int = 1,
         new_id: Callable[[str], str] = lambda kind: f"{kind}_{secrets.token_hex(10)}",
     ) -> None:
-        self._voice, self._judge, self._limits = voice, judge or NamedJudge(), limits or SessionLimits()
-        self._take, self._per_minute, self._new_id = take, per_minute, new_id
+        self._judge, self._limits, self._new_id = judge or NamedJudge(), limits or SessionLimits(), new_id
         self.settings = Settings(id=new_id("sess"), output_modalities=("audio" if voice else "text",))
         self._outbox = Outbox()
         self.conversation = Conversation(self._limits.items, self._outbox)
@@ -82,7 +70,9 @@ class Session:
         self._listening = Listening(self.conversation, self._floor, self._outbox, self._limits, activity, new_id)
         self._listening.configure(self.settings.audio.input.turn_detection, 0.0)
         self._own = {"speak_alerts": False, "addressed": "always", "gates": False}
-        self._prompts: dict[str, tuple[Wanted, tuple[Turn, ...] | None]] = {}  # responses whose answer is not asked for yet
+        self._responses = Responses(
+            self.conversation, self._floor, self._outbox, self._limits, new_id, voice=voice, take=take, per_minute=per_minute
+        )
         self._now = self._seen = 0.0
 
     # -- what comes ---------------------------------------------------------------------------------------------------
@@ -179,7 +169,7 @@ class Session:
         if self._listening.settled(item) is not None:
             error = {"type": "server_error", "code": code, "message": why, "param": None}
             self._outbox.send(NotTranscribed(item_id=item, error=error))
-            self._fail_unasked(code, why)
+            self._responses.fail(code, why)
         return self._after_words(now)
 
     def told(self, event: dict[str, Any], now: float, urgency: int = 0) -> list[Effect]:
@@ -245,7 +235,7 @@ class Session:
             case asked.ResponseCreate():
                 if any(not each.alerts for each in self._floor.active()):
                     raise Unreadable("conversation_already_has_active_response", "there is a response already; cancel it first")
-                self._respond(event.response or Wanted())
+                self._responses.create(event.response or Wanted(), self.settings, self._now)
             case asked.ResponseCancel():
                 self._withdraw(event.response_id)
             case asked.Configure():
@@ -262,7 +252,7 @@ class Session:
             new = merged(self.settings, given)
         except ValidationError as error:
             raise asked.unreadable(error, "session") from None
-        self._check_voice(new.output_modalities, "session.output_modalities")
+        self._responses.check(new.output_modalities, "session.output_modalities")
         self.settings = new
         self._listening.configure(new.audio.input.turn_detection, self._now)
         self._outbox.send(SessionTold(type="session.updated", session=self._shown()))
@@ -273,7 +263,7 @@ class Session:
             raise Unreadable("item_exists", "there is an item of this id already", "item.id")
         if after not in (None, "root") and after not in self.conversation:
             raise Unreadable("item_not_found", "there is no such item", "previous_item_id")
-        text = "" if sound is not None else _text(item)
+        text = "" if sound is not None else text_of(item)
         entry = Entry(item.id or self._new_id("item"), item.role, text, spoken=sound is not None, pending=sound is not None)
         self.conversation.add(entry, after)
         if sound is not None:
@@ -297,44 +287,6 @@ class Session:
 
     # -- responses ----------------------------------------------------------------------------------------------------
 
-    def _respond(self, wanted: Wanted) -> None:
-        modalities = wanted.output_modalities or self.settings.output_modalities
-        self._check_voice(modalities, "response.output_modalities")
-        given = None if wanted.input is None else tuple(Turn(each.role, _text(each)) for each in wanted.input)
-        free, left = self._take()
-        if not free:
-            raise Unreadable("rate_limit_exceeded", "too many responses; wait a moment")
-        response = Response(
-            self._new_id("resp"),
-            self._new_id("item"),
-            spoken=modalities[0] == "audio",
-            metadata=wanted.metadata,
-            kept=wanted.conversation == "auto",
-        )
-        self._prompts[response.id] = wanted, given
-        self._outbox.send(ResponseTold(type="response.created", response=response.view()))
-        limit = {"name": "requests", "limit": self._per_minute, "remaining": left, "reset_seconds": 60.0 / self._per_minute}
-        self._outbox.send(RateLimits(rate_limits=[limit]))
-        self._floor.answer(response, self._now)
-        self._think()
-
-    def _think(self) -> None:
-        """Ask for the answers of those responses for which all that was said is known."""
-        if self.conversation.pending:
-            return
-        for name, (wanted, given) in list(self._prompts.items()):
-            del self._prompts[name]
-            response = self._floor.made(name)
-            if response is None:
-                continue
-            told = self.settings.instructions if wanted.instructions is None else wanted.instructions
-            turns = self.conversation.turns() if given is None else given
-            most = self.settings.max_output_tokens if wanted.max_output_tokens is None else wanted.max_output_tokens
-            tokens = self._limits.tokens if most == "inf" else min(int(most), self._limits.tokens)
-            answer = Answer(name, (*([Turn("system", told)] if told.strip() else []), *turns), tokens)
-            response.question = answer.question
-            self._outbox.put(answer)
-
     def _answer_heard(self, entry: Entry, said: Utterance) -> None:
         """What was said is answered, unless it is nothing, or for somebody else."""
         why = "" if entry.text.strip() else "no words"
@@ -347,22 +299,15 @@ class Session:
             self._delete(entry)
             return
         try:
-            self._respond(Wanted())
+            self._responses.create(Wanted(), self.settings, self._now)
         except Unreadable as wrong:
             self.wrong(wrong.code, wrong.message)
-
-    def _fail_unasked(self, code: str, why: str) -> None:
-        """Responses that waited for words which will never be known."""
-        for name in list(self._prompts):
-            if (response := self._floor.made(name)) is not None:
-                self._floor.fail(response, code, why)
-        self._prompts.clear()
 
     # -- items --------------------------------------------------------------------------------------------------------
 
     def _delete(self, entry: Entry) -> None:
         self.conversation.remove(entry.id)
-        self._think()
+        self._responses.think(self.settings)
 
     def _entry(self, name: str) -> Entry:
         found = self.conversation.find(name)
@@ -374,12 +319,8 @@ class Session:
 
     def _after_words(self, now: float) -> list[Effect]:
         self._listening.stopped(self._now)
-        self._think()
+        self._responses.think(self.settings)
         return self._done(now)
-
-    def _check_voice(self, modalities: Sequence[str], param: str) -> None:
-        if "audio" in modalities and not self._voice:
-            raise Unreadable("voice_missing", "speech is off: its part is not on the server; ask for text", param)
 
     def _shown(self) -> dict[str, Any]:
         return self.settings.model_dump(mode="json", exclude={"tools"})
@@ -389,13 +330,3 @@ class Session:
         self._now = max(now, self._now)
         self._floor.settle(self._now)
         return self._outbox.take()
-
-
-def _text(item: asked.Item) -> str:
-    """Its words. Raises `Unreadable` where it has something else."""
-    for number, part in enumerate(item.content):
-        fits = part.type.startswith("output_") if item.role == "assistant" else part.type == "input_text"
-        if not fits:
-            hint = "send pictures as binary messages, and sound as the only part of a user's item"
-            raise Unreadable("invalid_value", f"content {number}: {part.type} cannot stand here; {hint}", "item.content")
-    return "\n".join(part.text or part.transcript or "" for part in item.content)
