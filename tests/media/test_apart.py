@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import wave
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -96,6 +97,8 @@ def test_sound(decoder, form):
         b"BM" + bytes(100),
         written("TIFF"),
         written("JPEG")[:200],
+        b"\0\0\0\x18ftypisom\0\0\0\0isommp41\0\0\0\x40free#EXTM3U\nhttp://127.0.0.1:1/\n" + bytes(40),  # two kinds in one
+        b"".join(b"G" + f"\n#EXTM3U\nhttp://127.0.0.1:1/{each}\n".encode().ljust(187) for each in range(30)),
     ],
 )
 def test_what_is_no_picture(decoder, data):
@@ -113,6 +116,14 @@ def test_bombs(decoder):
             decoder.picture(data)
     with pytest.raises(Refusal, match="limit"):
         DecoderApart(MediaLimits(image_bytes=10)).picture(written("PNG"))
+
+
+def test_of_ten_thousand_tiny_pictures_so_many_as_asked_and_never_more_than_the_limit(decoder):
+    flood = written("JPEG", RGB[:16, :16]) * 10_000
+    assert len(decoder.video(flood, fps=1000.0, most=32).arrays) == 32
+    assert decoder.picture(flood).shape == (16, 16, 3), "of a picture only the first is read"
+    with closing(DecoderApart(MediaLimits(frames=100))) as strict:
+        assert len(strict.video(flood, fps=1000.0, most=10_000).arrays) == 100
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
