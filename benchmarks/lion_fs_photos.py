@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ NAME = "lion_fs_photos"
 ABOUT = "LION-FS taught on the photo world, and its ablations"
 
 RUNS = Path("runs/lion_fs_photos")  # the data and every trained system; what is there is not made again
-STEPS = 600
+STEPS = 400
 ARMS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "whole": ((), (0, 1)),
     "nothing skips": (("share=0",), (0,)),
@@ -52,20 +52,32 @@ def run(quick: bool) -> Result:
         "Held-out scenes",
         columns,
         tuple(rows),
-        note=f"{len(held)} streams of {frames / 2 / 60:.0f} minutes, {sum(len(each.requests) for each in held)} requests. From "
-        "LM-PPL to Correctness the truth is told frame by frame; F1 is of wakes, each system alone with what it said itself.",
+        note=f"{len(held)} streams of {frames / 2 / 60:.0f} minutes, {sum(len(each.requests) for each in held)} requests; "
+        "what is due is told it in time, whatever it said; F1 is of wakes through the watcher's policy.",
     )
     whole = models["whole", 0]
+    by_itself = Table(
+        "Held-out scenes, by itself",
+        ("arm", "seed", "F1 ±2 s", "P", "R", "F1 ±1 s", "false / min"),
+        (("whole", 0, *alone(whole, held)),),
+        note="As the gate of a watch: nobody tells it what it missed. On these scenes, asked in these words, the gates that "
+        "need no training have 0.79 and the learned gate 0.68 to 0.76 ([learned_gate.md](learned_gate.md), by wakes).",
+    )
     slow = close_look(whole, kept, quick)
     speed = cost(whole, held[0])
-    first = rows[0]
     return Result(
-        tables=(scenes, slow, speed),
+        tables=(scenes, by_itself, slow, speed),
         method="The recipe is `serval train lion-fs-photos`: 0.58 million numbers, new; what each frame shows is what the "
         "watcher's encoders saw. Training scenes and held-out ones share no cut-out, no place and no wording. "
-        f"{STEPS} steps of 8 lessons of 20 s. Everything asked is counted, also what a rule cannot know.",
+        f"{STEPS} steps of 4 lessons of up to 52 s. Everything asked is counted, also what a rule cannot know.",
         targets=(
-            Target("F1 ±2 s on held-out scenes, over the gates that need no training (learned_gate)", first[7], 0.79, "", True),
+            Target(
+                "F1 ±2 s on held-out scenes, over the gates that need no training (learned_gate)",
+                by_itself.rows[0][2],
+                0.79,
+                "",
+                True,
+            ),
             Target("decisions that a close look changes", float(slow.rows[-1][-1]), 0.0, ""),
         ),
         data={"seconds of training": took},
@@ -120,16 +132,26 @@ def opened(folder: Path) -> tuple[Any, Any]:
 
 
 def scores(folder: Path, arm: str, kept: Sequence[Any], held: Sequence[Any]) -> tuple[Cell, ...]:
+    """With the truth told behind each frame at which something was due."""
     from serval.arena.streaming import told
-    from serval.systems.assistants.lion_fs_photos import END, dimmed
+    from serval.systems.assistants.lion_fs_photos import END, chances, dimmed
+    from serval.training.recipes.gate import spoken
 
     blind = next((option.removeprefix("blind=") for option in ARMS[arm][0] if option.startswith("blind=")), "nobody")
     model, tokenizer = opened(folder)
-    seen = [dimmed(stream, blind) for stream in held]
-    samples = [stream.sample(request, tokenizer.encode, END) for stream in seen for request in stream.requests if request.said]
+
+    def speaks(stream: Any, request: Any) -> list[float]:
+        values = chances(model, dimmed(stream, blind).sample(request, tokenizer.encode, END))
+        return spoken(values, stream.times, 1 - model.config.threshold)
+
+    samples = [
+        dimmed(stream, blind).sample(request, tokenizer.encode, END)
+        for stream in held
+        for request in stream.requests
+        if request.said
+    ]
     given = told(model, samples, threshold=model.config.threshold)
-    chosen = counted(model, tokenizer, [dimmed(stream, blind) for stream in kept])
-    found = counted(model, tokenizer, seen)
+    chosen, found = counted(kept, speaks), counted(held, speaks)
     return (
         *(round(given[name], 2) for name in ("LM-PPL", "TimeDiff", "Fluency", "Correctness")),
         round(chosen["F1"], 2),
@@ -138,14 +160,21 @@ def scores(folder: Path, arm: str, kept: Sequence[Any], held: Sequence[Any]) -> 
     )
 
 
-def counted(model: Any, tokenizer: Any, streams: Sequence[Any]) -> Mapping[str, float]:
+def alone(folder: Path, held: Sequence[Any]) -> tuple[Cell, ...]:
+    """As a gate: with its own words behind it, right or wrong."""
+    model, tokenizer = opened(folder)
+    found = counted(held, lambda stream, request: wakes(model, tokenizer, stream, request))
+    return (*(round(found[name], 2) for name in ("F1", "P", "R", "near")), round(found["false"], 3))
+
+
+def counted(streams: Sequence[Any], speaks: Callable[[Any, Any], list[float]]) -> Mapping[str, float]:
     """Wakes against what is due, of all streams and requests."""
     from serval.evaluation.streaming import Moment, TriggerScore, score_triggers
 
     near, wide = TriggerScore(), TriggerScore()
     for stream in streams:
         for request in stream.requests:
-            said = [Moment(when) for when in wakes(model, tokenizer, stream, request)]
+            said = [Moment(when) for when in speaks(stream, request)]
             due = [Moment(when) for when, _ in request.said]
             seconds = float(stream.times[-1])
             near += score_triggers(due, said, tolerance=NEAR, seconds=seconds)

@@ -31,8 +31,8 @@ from serval.refusal import Refusal
 from serval.systems.assistants.lion_fs import LionFS
 from serval.systems.saved import load_system
 
-SINKS: Final = 64  # tokens that are never forgotten: the first frame and what was asked
-RECENT: Final = 448  # and the newest: as long as the lessons were
+SINKS: Final = 32  # tokens that are never forgotten: the first frame and what was asked
+RECENT: Final = 1120  # and the newest: as long as the lessons were
 _LIMIT = 8  # tokens of its own words
 _SPOKEN_OF = 2.0  # seconds for which a change may be what it speaks of
 _MOST = 16

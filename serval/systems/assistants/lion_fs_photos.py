@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from serval.assistant.view_tokens import CLIP, SCENE
 from serval.conversation.new_tokenizer import new_tokenizer
 from serval.conversation.tokenizer import Tokenizer
-from serval.data.photo_streams import KEPT_BACK, Request, WatchedStream, read
+from serval.data.photo_streams import KEPT_BACK, WatchedStream, read
 from serval.systems.assistants.lion_fs import SYSTEM, Config, Eyes, LionFS, Mixing, stages
 from serval.systems.assistants.videollm_online import TINY_LAYOUT
 from serval.systems.backbones import tiny_language
@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 SPECIAL = tuple(f"<|{name}|>" for name in ("end", "opening", "stream", "silence", "closing", "user", "assistant", "spare"))
 """The tokens of `TINY_LAYOUT`, by their ids."""
 END = 0
-FRAMES = 40  # of a lesson: 20 seconds
-EVENTFUL = 0.7  # share of lessons in which something is due, where anything ever is
+FRAMES = 104  # of a lesson at the most: nearly all streams are shorter, so that it learns to count as far as it will have to
+QUIET = 2  # of requests to which nothing is ever due, every second is a lesson
 WIDTH, LAYERS, VOCABULARY = 96, 4, 512
 
 Blind = Literal["nobody", "general", "ego"]
@@ -66,7 +66,7 @@ def recipe(
     share: float = 0.5,
     blind: Blind = "nobody",
     steps: int = 1000,
-    batch: int = 8,
+    batch: int = 4,
     learning_rate: float = 5e-3,
     speaking: float = 8.0,
     seed: int = 0,
@@ -119,8 +119,9 @@ class Known(NamedTuple):
 
 
 def lessons(known: Known, batch: int, seed: int) -> Numbered:
-    """Requests in an order that is drawn anew for every epoch, each with another stretch of its stream."""
-    pairs = [(stream, request) for stream in known.taught for request in stream.requests]
+    """Requests in an order that is drawn anew for every epoch; of long streams another stretch each time."""
+    asked = [(stream, request) for stream in known.taught for request in stream.requests]
+    pairs = [each for number, each in enumerate(asked) if each[1].said or number % QUIET]
 
     @cache
     def order(epoch: int) -> list[int]:
@@ -129,26 +130,11 @@ def lessons(known: Known, batch: int, seed: int) -> Numbered:
     def lesson(number: int) -> StreamSample:
         epoch, within = divmod(number, len(pairs))
         stream, request = pairs[order(epoch)[within]]
-        start = _start(stream, request, torch.Generator().manual_seed(mixed(seed, number, 1)))
+        random = torch.Generator().manual_seed(mixed(seed, number, 1))
+        start = int(torch.randint(max(len(stream) - FRAMES, 0) + 1, (), generator=random))
         return stream.sample(request, known.tokenizer.encode, END, slice(start, start + FRAMES))
 
     return Numbered(lambda number: {"streams": [lesson(number * batch + each) for each in range(batch)]})
-
-
-def _start(stream: WatchedStream, request: Request, random: torch.Generator) -> int:
-    """Where a lesson begins; mostly so that something that is due lies in it."""
-    spare = max(len(stream) - FRAMES, 0)
-
-    def draw(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=random))
-
-    if request.said and float(torch.rand((), generator=random)) < EVENTFUL:
-        due, _ = request.said[draw(0, len(request.said) - 1)]
-        frame = int((stream.times < due).sum())
-        low, high = max(0, frame - FRAMES + 4), min(spare, frame - 2)
-        if low <= high:
-            return draw(low, high)
-    return draw(0, spare)
 
 
 class Due(NamedTuple):
