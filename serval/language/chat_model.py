@@ -16,7 +16,7 @@ from serval.weights import locate, model_id
 if TYPE_CHECKING:
     from serval.language.decoder import Decoder
     from serval.language.generation.constraint import Constraint
-    from serval.language.generation.request import Step
+    from serval.language.generation.request import Spent, Step
     from serval.language.generation.sampling import Sampling
     from serval.language.int4 import Int4Decoder
 
@@ -129,6 +129,7 @@ class ChatModel:
         constraint: Constraint | None = None,
         logprobs: int | None = None,
         on_step: Callable[[Step], None] = lambda step: None,
+        on_end: Callable[[Spent], None] = lambda spent: None,
     ) -> str:
         """The assistant's next words. Earlier messages that the last reply began with, too, are not read again.
 
@@ -142,26 +143,45 @@ class ChatModel:
                 where ``max_tokens`` or ``cancelled`` ends them.
             logprobs: how many of the likeliest tokens are told with each step; with 0 only its own token's log-probability.
             on_step: told every token as it comes.
+            on_end: told what it came to, last of all.
 
         Raises:
             Refusal: the messages and the reply are longer than the model's context, its numbers are not finite, or the
                 constraint leads nowhere.
         """
         from serval.language.generation.generate import say
-        from serval.language.generation.request import Request
+        from serval.language.generation.request import Request, Spent
         from serval.language.generation.sampling import Sampling
 
         prompt = self._template.encode(self.tokenizer, messages)
         capacity, cuts = len(prompt) + max_tokens, self._cuts(prompt)
         self._check_length(capacity)
         if cancelled():
+            on_end(Spent(len(prompt), 0, "cancelled"))
             return ""
         session, cut = self._kept.session(prompt, cuts, capacity), cuts[-1] if cuts else 0
         stops = self._template.stops(self.tokenizer)
         request = Request(
             prompt[cut:], max_tokens, stops, stop, sampling or Sampling(), constraint, logprobs, before=prompt[:cut]
         )
-        return say(session, request, self.tokenizer, cancelled=cancelled, on_text=on_text, on_step=on_step)
+        return say(
+            session,
+            request,
+            self.tokenizer,
+            cancelled=cancelled,
+            on_text=on_text,
+            on_step=on_step,
+            on_end=lambda made, reason: on_end(Spent(len(prompt), made, reason)),
+        )
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """How many tokens these messages are, with the beginning of the reply. Raises `Refusal` as `reply`."""
+        return len(self._template.encode(self.tokenizer, messages))
+
+    @property
+    def limit(self) -> int:
+        """Tokens of a conversation with its reply at the most."""
+        return self._decoder.config.max_position
 
     def score(self, messages: Sequence[Message], reply: str) -> float:
         """How likely the model finds ``reply`` after ``messages``: mean log-probability of its tokens and of ending there.
@@ -199,8 +219,7 @@ class ChatModel:
         return DecoderSession(self._decoder, capacity)
 
     def _check_length(self, tokens: int) -> None:
-        limit = self._decoder.config.max_position
-        if tokens > limit:
+        if tokens > self.limit:
             raise Refusal(
-                "the conversation", f"with its reply it is {tokens} tokens long, and {limit} is the limit", "shorten it"
+                "the conversation", f"with its reply it is {tokens} tokens long, and {self.limit} is the limit", "shorten it"
             )

@@ -12,7 +12,7 @@ from serval.conversation.messages import Message
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.chat_model import ChatModel
 from serval.language.generation.constraint import Constraint, ConstraintVocabulary
-from serval.language.generation.request import Step
+from serval.language.generation.request import Spent, Step
 from serval.language.generation.sampling import Sampling
 from serval.refusal import Refusal
 from serval.weights import locate, model_id
@@ -48,6 +48,28 @@ def test_cancelled_in_the_middle_the_words_so_far_stay(model):
     pieces = []
     words = model.reply(CAPITAL, max_tokens=40, on_text=pieces.append, cancelled=lambda: len(pieces) >= 3)
     assert words == "".join(pieces) and len(pieces) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"max_tokens": 40}, "stop"),
+        ({"max_tokens": 3}, "length"),
+        ({"max_tokens": 40, "stop": ["Paris"]}, "stop"),
+        ({"max_tokens": 40, "cancelled": lambda: True}, "cancelled"),
+    ],
+)
+def test_at_the_end_it_tells_what_it_came_to(model, options, reason):
+    ends, steps = list[Spent](), list[Step]()
+    model.reply(CAPITAL, on_step=steps.append, on_end=ends.append, **options)
+    assert ends == [Spent(model.prompt_tokens(CAPITAL), len(steps), reason)]
+    assert model.prompt_tokens(CAPITAL) == len(ChatML().encode(model.tokenizer, CAPITAL)) < model.limit
+
+
+def test_a_form_that_is_complete_ends_it(model, vocabulary):
+    ends = list[Spent]()
+    words = model.reply(CAPITAL, constraint=Constraint.regex("yes|no", vocabulary), on_end=ends.append)
+    assert words in ("yes", "no") and ends[0].reason == "complete" and ends[0].made >= 1
 
 
 def test_the_same_seed_gives_the_same_words(model):

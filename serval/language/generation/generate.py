@@ -9,7 +9,7 @@ from torch import Tensor
 from serval.conversation.tokenizer import Tokenizer
 from serval.language.generation.batch import generate_batch
 from serval.language.generation.constraint import Constraint
-from serval.language.generation.request import End, Request, Step
+from serval.language.generation.request import End, Reason, Request, Step
 from serval.language.generation.sampling import Sampling
 from serval.language.generation.session import Session
 
@@ -57,16 +57,20 @@ def say(
     cancelled: Callable[[], bool] = lambda: False,
     on_text: Callable[[str], None] = lambda text: None,
     on_step: Callable[[Step], None] = lambda step: None,
+    on_end: Callable[[int, Reason], None] = lambda made, reason: None,
 ) -> str:
-    """The text of a `stream`, which ``on_text`` is told piece by piece and ``on_step`` token by token. Raises `Refusal` as
-    `generate`."""
-    said = []
+    """The text of a `stream`. ``on_text`` is told it piece by piece and ``on_step`` token by token; ``on_end`` is told how many
+    those were, and why no more came. Raises `Refusal` as `generate`."""
+    said, made = [], 0
     for event in stream(session, request, tokenizer=tokenizer, cancelled=cancelled):
         if event.text:
             said.append(event.text)
             on_text(event.text)
         if isinstance(event, Step):
+            made += 1
             on_step(event)
+        else:
+            on_end(made, event.reason)
     return "".join(said)
 
 

@@ -74,3 +74,18 @@ class End:
     reason: Reason
     text: str = ""
     refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a reply came to.
+
+    Attributes:
+        read: tokens of the whole prompt, whether or not they had been read before.
+        made: tokens that followed; one that ends the turn is not among them.
+        reason: why no more came, see `End`.
+    """
+
+    read: int
+    made: int
+    reason: Reason

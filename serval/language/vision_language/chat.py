@@ -15,7 +15,7 @@ from serval.weights.identity import identity
 
 if TYPE_CHECKING:
     from serval.language.generation.constraint import Constraint
-    from serval.language.generation.request import Step
+    from serval.language.generation.request import Spent, Step
     from serval.language.generation.sampling import Sampling
     from serval.language.vision_language.model import Seen, VisionLanguageModel
 
@@ -38,6 +38,7 @@ class SeeingModel(Protocol):
         cancelled: Callable[[], bool] = ...,
         on_text: Callable[[str], None] = ...,
         sampling: Sampling | None = ...,
+        on_end: Callable[[Spent], None] = ...,
     ) -> str:
         """The assistant's next words.
 
@@ -48,6 +49,7 @@ class SeeingModel(Protocol):
             cancelled: asked before every token; when it says so, the words so far are all.
             on_text: told every piece of text as soon as it is certain; together they are what is returned.
             sampling: how tokens are picked; the likeliest one every time by default.
+            on_end: told what it came to, last of all.
 
         Raises:
             Refusal: the conversation is too long, or holds what the model cannot read.
@@ -99,13 +101,14 @@ class PictureChat:
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
+        on_end: Callable[[Spent], None] = lambda spent: None,
         constraint: Constraint | None = None,
         logprobs: int | None = None,
         on_step: Callable[[Step], None] = lambda step: None,
     ) -> str:
-        """See `SeeingModel.reply`, and for the last three `ChatModel.reply`."""
+        """See `SeeingModel.reply`, and for what it does not have `ChatModel.reply`."""
         from serval.language.generation.generate import say
-        from serval.language.generation.request import Request
+        from serval.language.generation.request import Request, Spent
         from serval.language.generation.sampling import Sampling
         from serval.language.generation.session import PIECE, DecoderSession
 
@@ -122,6 +125,7 @@ class PictureChat:
             cache = model.new_cache(length)
             for start in range(0, sequence.length - 1, PIECE):
                 if cancelled():
+                    on_end(Spent(sequence.length, 0, "cancelled"))
                     return ""
                 model(sequence.slice(start, min(start + PIECE, sequence.length - 1)), cache, last=True)
         before = [id_ for each in segments if isinstance(each, TextSegment) for id_ in each.ids]
@@ -129,4 +133,12 @@ class PictureChat:
             [before.pop()], max_tokens, speech.stops, stop, sampling or Sampling(), constraint, logprobs, before=before
         )  # the last token alone is read by the loop
         session = DecoderSession(model, cache)
-        return say(session, request, speech.tokenizer, cancelled=cancelled, on_text=on_text, on_step=on_step)
+        return say(
+            session,
+            request,
+            speech.tokenizer,
+            cancelled=cancelled,
+            on_text=on_text,
+            on_step=on_step,
+            on_end=lambda made, reason: on_end(Spent(sequence.length, made, reason)),
+        )

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, TextStreame
 from serval.conversation.messages import Media, Message, Text
 from serval.encoders.model_tower import quiet
 from serval.encoders.tower_files import TowerFiles
+from serval.language.generation.request import Spent
 from serval.language.generation.sampling import Sampling
 from serval.language.generation.stop_text import StopText
 from serval.refusal import Refusal
@@ -71,6 +72,7 @@ class TransformersModel:
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda text: None,
         sampling: Sampling | None = None,
+        on_end: Callable[[Spent], None] = lambda spent: None,
     ) -> str:
         """See `SeeingModel.reply`."""
         asked = [{"role": each.role, "content": [self._part(part, media) for part in each.parts]} for each in messages]
@@ -79,16 +81,18 @@ class TransformersModel:
             inputs = self._processor.apply_chat_template(
                 asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
             )
-            length = inputs["input_ids"].shape[1] + max_tokens
+            read = int(inputs["input_ids"].shape[1])
+            length = read + max_tokens
             limit = getattr(self._model.config.get_text_config(), "max_position_embeddings", length)
             if length > limit:
                 why = f"with its reply it is {length} tokens long, and {limit} is the limit"
                 raise Refusal("the conversation", why, "shorten it, or show fewer pictures")
             if cancelled():
+                on_end(Spent(read, 0, "cancelled"))
                 return ""
             with torch.inference_mode(), torch.random.fork_rng():
                 torch.manual_seed(how.seed)
-                self._model.generate(
+                tokens = self._model.generate(
                     **inputs.to(self._model.device, self._model.dtype),
                     **_picking(how),
                     max_new_tokens=max_tokens,
@@ -98,7 +102,15 @@ class TransformersModel:
         except _FAILURES as error:
             why = f"transformers cannot answer it ({' '.join(str(error).split())[:160]})"
             raise Refusal("the conversation", why, "use a model made for such conversations") from None
+        on_end(self._spent(read, tokens[0, read:].tolist(), max_tokens, words.until.stopped))
         return "".join(words.said)
+
+    def _spent(self, read: int, tokens: Sequence[int], most: int, stopped: bool) -> Spent:
+        """Of a reply whose tokens may have one that ends the turn as their last."""
+        ends = self._model.generation_config.eos_token_id
+        ended = bool(tokens) and tokens[-1] in (ends if isinstance(ends, list) else [ends])
+        made = len(tokens) - ended
+        return Spent(read, made, "stop" if ended or stopped else "length" if made >= most else "cancelled")
 
     def _part(self, part: Media | Text, media: Mapping[Media, Seen]) -> dict[str, Any]:
         from PIL import Image

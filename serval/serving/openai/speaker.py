@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +17,12 @@ from serval.serving.problems import Problem
 
 if TYPE_CHECKING:
     from serval.conversation.tokenizer import Tokenizer
+    from serval.language.chat_model import ChatModel
     from serval.language.generation.constraint import Constraint, ConstraintVocabulary
-    from serval.language.generation.request import Step
+    from serval.language.generation.request import Spent, Step
     from serval.language.generation.sampling import Sampling
+    from serval.language.vision_language.chat import SeeingModel
     from serval.language.vision_language.model import Seen
-    from serval.serving.openai.counted import CountedPictures, CountedTransformers, CountedWords
 
 USUAL = 1024  # tokens of a reply where nobody says how many
 
@@ -75,7 +75,7 @@ class Speaker:
         told: whether it tells its tokens, and can be held to a form.
     """
 
-    def __init__(self, name: str, model: CountedWords | CountedPictures | CountedTransformers) -> None:
+    def __init__(self, name: str, model: ChatModel | SeeingModel) -> None:
         self.name, self.attention = name, Attention(1)
         self._model = model
         self.sees, self.told = not hasattr(model, "prompt_tokens"), hasattr(model, "tokenizer") or hasattr(model, "speech")
@@ -86,24 +86,23 @@ class Speaker:
     def open(cls, chat: str) -> Speaker:
         """As `serval chat --model` opens it. Raises `PartMissing` or `Refusal` as that does."""
         from serval.encoders.tower_files import TowerFiles
+        from serval.language.chat_model import ChatModel
         from serval.language.families import FAMILIES
-        from serval.language.vision_language.config import FAMILIES as SEEING
-        from serval.serving.openai.counted import CountedPictures, CountedTransformers, CountedWords
+        from serval.language.vision_language.chat import open_seeing_model
 
         name, path = speaker_name(chat), Path(chat)
         if chat == "smollm2":
-            return cls(name, CountedWords.open())  # type: ignore[arg-type]  # it is one of the class that opens it
+            return cls(name, ChatModel.open())
         kind = "" if path.suffix == ".gguf" else TowerFiles(path).config().get("model_type")
         if not kind or kind in FAMILIES:
-            return cls(name, CountedWords.from_files(path))  # type: ignore[arg-type]
-        if kind in SEEING:
-            return cls(name, CountedPictures.open(path))  # type: ignore[arg-type]
-        return cls(name, CountedTransformers.open(path))  # type: ignore[arg-type]
+            return cls(name, ChatModel.from_files(path))
+        return cls(name, open_seeing_model(path))
 
     @property
     def tokenizer(self) -> Tokenizer:
         """Of a model that tells its tokens."""
-        found: Tokenizer = self._model.tokenizer if hasattr(self._model, "tokenizer") else self._model.speech.tokenizer  # type: ignore[union-attr]
+        model: Any = self._model
+        found: Tokenizer = model.tokenizer if hasattr(model, "tokenizer") else model.speech.tokenizer
         return found
 
     @property
@@ -124,12 +123,8 @@ class Speaker:
         Raises:
             Problem: it is not for this model, or too long.
         """
-        until, said, waiting, steps, polls = StopText(wish.stop), list[str](), list[str](), 0, 0
-
-        def over() -> bool:
-            nonlocal polls
-            polls += 1
-            return until.stopped or cancelled()
+        until, said, waiting = StopText(wish.stop), list[str](), list[str]()
+        spent: list[Spent] = []
 
         def heard(text: str) -> None:
             waiting.append(until.add(text))
@@ -137,38 +132,35 @@ class Speaker:
                 given(None)
 
         def given(step: Step | None) -> None:
-            nonlocal steps
-            steps += step is not None
             text = "".join(waiting)
             waiting.clear()
             said.append(text)
             if text or (step is not None and wish.logprobs is not None):
                 on_piece(Piece(text, step if wish.logprobs is not None else None))
 
-        options: dict[str, Any] = {"cancelled": over, "on_text": heard, "sampling": wish.sampling}
+        options: dict[str, Any] = {"cancelled": lambda: until.stopped or cancelled(), "on_text": heard}
+        options |= {"sampling": wish.sampling, "on_end": spent.append}
         if self.told:
             options |= {"constraint": wish.constraint, "logprobs": wish.logprobs, "on_step": given}
         try:
-            most, read = self._reply(wish, options)
+            self._reply(wish, options)
         except Refusal as refusal:
             raise self._problem(refusal) from None
         waiting.append(until.end())
         given(None)
-        text, tokens = "".join(said), steps if self.told else max(0, polls - 1)
-        full = tokens >= most and not until.stopped and not (wish.constraint is not None and _is_json(text))
-        return Said(text, "length" if full else "stop", read, tokens)
+        (end,) = spent
+        full = end.reason == "length" and not until.stopped
+        return Said("".join(said), "length" if full else "stop", end.read, end.made)
 
-    def _reply(self, wish: Wish, options: dict[str, Any]) -> tuple[int, int]:
-        """How many tokens could have come, and how many were read."""
+    def _reply(self, wish: Wish, options: dict[str, Any]) -> None:
         model: Any = self._model
         if self.sees:
-            most = USUAL if wish.max_tokens is None else wish.max_tokens
-            model.reply(wish.messages, wish.media, most, **options)
-            return most, model.read
-        read = model.prompt_tokens(wish.messages)
-        most = max(1, min(USUAL, model.limit - read)) if wish.max_tokens is None else wish.max_tokens
+            model.reply(wish.messages, wish.media, USUAL if wish.max_tokens is None else wish.max_tokens, **options)
+            return
+        most = wish.max_tokens
+        if most is None:
+            most = max(1, min(USUAL, model.limit - model.prompt_tokens(wish.messages)))
         model.reply(wish.messages, most, **options)
-        return most, read
 
     def _problem(self, refusal: Refusal) -> Problem:
         """What strangers are told: nothing of the model's files, and nothing that a library says."""
@@ -180,11 +172,3 @@ class Speaker:
 def speaker_name(chat: str) -> str:
     """What clients call the model of ``--chat``: no path of it is told."""
     return chat if chat == "smollm2" else Path(chat).resolve().name
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

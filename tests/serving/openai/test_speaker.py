@@ -9,9 +9,10 @@ from serval.conversation.chat import ChatML
 from serval.conversation.messages import Media, Message, Text
 from serval.language.chat_model import ChatModel
 from serval.language.generation.sampling import Sampling
+from serval.language.vision_language.chat import PictureChat
+from serval.language.vision_language.transformers_model import TransformersModel
 from serval.refusal import Refusal
 from serval.serving.openai.asked import Tools, held_to, read_tools
-from serval.serving.openai.counted import CountedPictures, CountedTransformers
 from serval.serving.openai.speaker import Piece, Speaker, Wish, speaker_name
 from serval.serving.openai.tools import choose
 from serval.serving.problems import Problem
@@ -43,7 +44,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def speakers(folder):
-    return Speaker("ours", CountedPictures.open(folder)), Speaker("theirs", CountedTransformers.open(folder))
+    return Speaker("ours", PictureChat.open(folder)), Speaker("theirs", TransformersModel.open(folder))
 
 
 def test_tokens_are_counted_alike(speakers):
@@ -60,6 +61,7 @@ def test_a_model_of_transformers_says_its_words_in_pieces_and_stops(speakers):
     stop = whole.text[3:5]
     cut, _ = said(theirs, asked(max_tokens=20, stop=(stop,)))
     assert cut.text == whole.text[: whole.text.index(stop)] and cut.finish == "stop"
+    assert whole.tokens == 20
     left, _ = said(theirs, asked(max_tokens=20), leave_after=1)
     assert whole.text.startswith(left.text) and left.tokens < whole.tokens
 
