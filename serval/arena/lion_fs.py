@@ -164,7 +164,7 @@ def _dropping(arm: str, seed: int, quick: bool) -> dict[str, float]:
     def change(model: LionFS) -> None:
         for number, layer in enumerate(model.decoder.layers):
             if arm == "random half" and isinstance(layer, TokenSkipping):
-                layer.router = _Chance(1000 * seed + number)  # type: ignore[assignment]
+                layer.router = _Chance(1000 * seed + number)
 
     trained, tested = _plants(2 * seed, TRAINED), _plants(2 * seed + 1, TESTED)
     samples = [from_planted(clip, two_cue_words(), _END) for clip in trained]

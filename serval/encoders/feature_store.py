@@ -86,8 +86,9 @@ class FeatureStore:
         found = {name: file.get_tensor(f"{row}.{name}") for name in names[row]}
         taps = sorted((name for name in found if name.startswith("tap.")), key=lambda name: int(name[4:]))
         grids = found["grids"].tolist()
+        tensors: dict[str, Any] = {each: found.get(each) for each in _FIELDS}
         return Features(
-            **{each: found.get(each) for each in _FIELDS},  # type: ignore[arg-type]
+            **tensors,
             grid=_grid(grids[0]),
             taps=tuple(found[tap] for tap in taps),
             tap_grids=tuple(_grid(grid) for grid in grids[1:]),

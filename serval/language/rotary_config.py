@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from serval.language.fields import Fields
 from serval.language.rotary import Rotary, Scaling
@@ -43,12 +44,12 @@ def read_rotary(fields: Fields, head_dim: int, *, theta: float, kind: str | None
     if fields.given("original_max_position_embeddings"):
         trained = fields.whole("original_max_position_embeddings")
     longer = told.number("factor", max(context / trained, 1.0) if scaling in ("yarn", "longrope") else None)
-    options: dict[str, object] = {"scaling": scaling, "factor": longer, "trained": trained}
+    options: dict[str, Any] = {"scaling": scaling, "factor": longer, "trained": trained}
     if scaling == "dynamic":
         options["trained"] = context
     elif scaling == "llama3":
         options |= {"low": told.number("low_freq_factor", 1.0), "high": told.number("high_freq_factor", 4.0)}
-        if options["low"] >= options["high"]:  # type: ignore[operator]
+        if options["low"] >= options["high"]:
             raise fields.refusal("its low_freq_factor is not below its high_freq_factor")
     elif scaling == "yarn":
         amplitude = told.maybe("attention_factor")
@@ -63,7 +64,7 @@ def read_rotary(fields: Fields, head_dim: int, *, theta: float, kind: str | None
         if amplitude is None:
             amplitude = math.sqrt(1 + math.log(longer) / math.log(trained)) if longer > 1 else 1.0
         options |= {**slowed, "amplitude": amplitude}
-    return Rotary(rotary.width, rotary.theta, sections=rotary.sections, **options)  # type: ignore[arg-type]
+    return Rotary(rotary.width, rotary.theta, sections=rotary.sections, **options)
 
 
 def _mscale(factor: float, slope: float) -> float:

@@ -45,9 +45,10 @@ class TokenSkipping(nn.Module):
         if not 0 <= share <= 1:
             raise ValueError(f"A share of {share} is not between 0 and 1.")
         self.layer, self.share, self.modalities = layer, share, modalities
-        self.router = nn.Linear(width, 1, bias=False)
+        router = nn.Linear(width, 1, bias=False)
+        self.router: nn.Module = router
         with torch.no_grad():
-            self.router.weight.normal_(std=width**-0.5, generator=generator)
+            router.weight.normal_(std=width**-0.5, generator=generator)
 
     def forward(self, hidden: Tensor, reading: Reading) -> Tensor:
         """``hidden`` and the result are (batch, new, width).
