@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ def run(quick: bool) -> Result:
     expected = [torch.log_softmax(exact(ids), -1) for ids in pieces]
     rows = []
     for name in _WAYS:
-        if name == "llama.cpp Q4_1" and llama_cpp(8, 1)[0] is None:
+        if (name == "llama.cpp Q4_1" and llama_cpp(8, 1)[0] is None) or ("torchao" in name and find_spec("torchao") is None):
             continue
         started = [_started(name) for _ in range(1 if quick else 5)]
         seconds, memory = (statistics.median(each[key] for each in started) for key in ("seconds", "peak"))
@@ -123,6 +125,14 @@ def _int4() -> Read:
     return read
 
 
+def _torchao(form: Any) -> Read:
+    from serval.language.low_bits import quantize
+
+    decoder = _decoder("bfloat16")
+    quantize(decoder, form)
+    return _whole(decoder)
+
+
 def _transformers() -> Read:
     import torch
     from transformers import LlamaForCausalLM
@@ -159,6 +169,8 @@ _WAYS: dict[str, Callable[[], Read]] = {
     "Serval bfloat16 from GGUF": lambda: _whole(_decoder("bfloat16", "model.gguf")),
     "Serval int8": _int8,
     "Serval int4": _int4,
+    "Serval fp8 (torchao)": partial(_torchao, "fp8"),
+    "Serval int4 (torchao)": partial(_torchao, "int4"),
     "transformers float32": _transformers,
     "llama.cpp Q4_1": _llama_cpp,
 }
