@@ -1,5 +1,7 @@
 """The session's events in their order, settings, items, sound in and out, and what is refused; all by a clock that is given."""
 
+import base64
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from serval.serving.realtime import effects as does
 from serval.serving.realtime.limits import RATE, SessionLimits
 from serval.serving.realtime.protocol import USUAL
 from serval.serving.realtime.response import AHEAD
+from serval.serving.realtime.sound import Outgoing
+from serval.serving.realtime.telephone import expand
 from serval.weights import PartMissing, locate
 from tests.serving.realtime_session import Talk, b64, tone
 
@@ -80,7 +84,7 @@ def test_settings_change_only_where_they_are_given():
         ({"output_modalities": ["audio"]}, "session.output_modalities"),
         ({"output_modalities": ["text", "audio"]}, "session.output_modalities"),
         ({"tools": [{"type": "function", "name": "f"}]}, "session.tools"),
-        ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "session.audio.input.format.type"),
+        ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "session.audio.input.format"),
         ({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}, "session.audio.input.turn_detection.type"),
         ({"audio": 5}, "session.audio"),
         ({"instructions": "x" * 8001}, "session.instructions"),
@@ -470,3 +474,39 @@ def test_sound_of_an_item_is_heard_and_pictures_are_not():
     content = [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]
     talk.send("conversation.item.create", item={"type": "message", "role": "user", "content": content})
     assert talk.error == "invalid_value"
+
+
+@pytest.mark.parametrize(("kind", "law"), [("audio/pcmu", "mu"), ("audio/pcma", "a")])
+def test_by_telephone_somebody_is_heard_and_answered(kind, law):
+    talk, line = Talk(voice=True), Outgoing(law)
+    sound = {"format": {"type": kind}}
+    talk.send("session.update", session={"type": "realtime", "audio": {"input": sound, "output": sound}})
+    shown = talk.of("session.updated")[0]["session"]["audio"]
+    assert shown["input"]["format"] == shown["output"]["format"] == {"type": kind}
+    for piece in np.array_split(np.concatenate([tone(1.0), tone(1.0, loud=False)]), 100):
+        talk.now += len(piece) / RATE
+        talk.send("input_audio_buffer.append", audio=line.written(piece))
+    assert talk.of("input_audio_buffer.speech_started") and talk.of("input_audio_buffer.speech_stopped")
+    talk.understand("What is it?")
+    (asked,) = talk.take(does.Answer)
+    talk.answer(asked, "A mug.")
+    talk.voice(1.0)
+    talk.wait(2.0)
+    data = b"".join(base64.b64decode(each["delta"]) for each in talk.of("response.output_audio.delta"))
+    heard = expand(data, law).astype(float) / 32768
+    assert len(data) == 8_000 and np.sqrt(np.mean(heard[200:] ** 2)) == pytest.approx(8000 / 32768 / 2**0.5, rel=0.03)
+    assert talk.of("response.done")[0]["response"]["status"] == "completed"
+
+    talk.send(
+        "session.update", session={"type": "realtime", "audio": {"output": {"format": {"type": "audio/pcm", "rate": 24000}}}}
+    )
+    assert talk.of("session.updated")[1]["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
+
+
+def test_an_item_by_telephone_is_as_long_as_it_is():
+    talk = Talk()
+    talk.send("session.update", session={"audio": {"input": {"format": {"type": "audio/pcmu"}}}})
+    part = {"type": "input_audio", "audio": Outgoing("mu").written(tone(0.5))}
+    talk.send("conversation.item.create", item={"type": "message", "role": "user", "content": [part]})
+    (sound,) = talk.take(does.Transcribe)
+    assert len(sound.samples) == pytest.approx(8_000, abs=2)

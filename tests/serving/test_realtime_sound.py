@@ -1,5 +1,6 @@
 """Sound in base64 and at another rate, settings that change in part, and what of a conversation is read."""
 
+import base64
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,20 +15,20 @@ from serval.serving.keys import NEIGHBOUR
 from serval.serving.realtime.answers import RecordThenChat, read_again
 from serval.serving.realtime.effects import Answer, Turn
 from serval.serving.realtime.protocol import Settings
-from serval.serving.realtime.sound import Resampler, base64_of, pcm_of
+from serval.serving.realtime.sound import Incoming, Outgoing, Resampler
 from serval.serving.realtime.update import merged
 
 
 @given(st.binary(max_size=200).filter(lambda data: len(data) % 2 == 0))
 def test_sound_comes_back_from_base64_as_it_was(data):
     samples = np.frombuffer(data, "<i2").astype(np.int16)
-    assert np.array_equal(pcm_of(base64_of(samples)), samples)
+    assert np.array_equal(Incoming().read(Outgoing().written(samples)), samples)
 
 
 @pytest.mark.parametrize("text", ["&", "AAA", "AAAA", "AAAA\nAAAA", "é"])
 def test_what_is_no_sound_is_refused(text):
     with pytest.raises(ValueError, match=r"base64|half"):
-        pcm_of(text)
+        Incoming().read(text)
 
 
 @given(st.lists(st.integers(0, 700), max_size=12))
@@ -48,6 +49,31 @@ def test_what_can_be_heard_at_16_khz_stays_and_what_cannot_does_not_come_back_as
     at = np.arange(24_000) / 24_000
     wave = Resampler().feed(np.round(16384 * np.sin(2 * np.pi * hertz * at)).astype(np.int16))
     assert np.sqrt(2 * np.mean(wave[500:] ** 2)) == pytest.approx(0.5 * kept, abs=0.015)
+
+
+@pytest.mark.parametrize("law", ["mu", "a"])
+@pytest.mark.parametrize(("hertz", "kept"), [(300, 1.0), (3000, 1.0), (5500, 0.0), (9000, 0.0)])
+def test_by_telephone_speech_stays_and_what_a_line_cannot_have_does_not_come_back_as_something_else(law, hertz, kept):
+    sound = np.round(16384 * np.sin(2 * np.pi * hertz * np.arange(24_000) / 24_000)).astype(np.int16)
+    outgoing, incoming = Outgoing(law), Incoming(law)
+    pieces = [outgoing.written(each) for each in np.array_split(sound, 11)]
+    assert sum(len(base64.b64decode(each)) for each in pieces) == 8_000
+    back = np.concatenate([incoming.read(each) for each in pieces])
+    assert len(back) == 24_000
+    assert np.sqrt(2 * np.mean((back[500:] / 32768) ** 2)) == pytest.approx(0.5 * kept, abs=0.02)
+
+
+@pytest.mark.parametrize("text", ["&", "AAA", "é"])
+def test_what_is_no_sound_of_a_telephone_is_refused(text):
+    with pytest.raises(ValueError, match="base64"):
+        Incoming("mu").read(text)
+
+
+def test_of_the_telephone_no_more_is_worked_on_at_once_than_of_other_sound():
+    incoming = Incoming("a")
+    assert len(incoming.read(base64.b64encode(bytes(60 * 8_000)).decode())) == 60 * 24_000
+    with pytest.raises(ValueError, match="60 seconds"):
+        incoming.read(base64.b64encode(bytes(60 * 8_000 + 1)).decode())
 
 
 def test_a_change_of_settings_leaves_the_rest_alone():

@@ -9,6 +9,8 @@ from serval.assistant.listening.arbiter import ANSWER, Arbiter, Decision, Words
 from serval.serving.realtime.conversation import Conversation, Entry
 from serval.serving.realtime.effects import Cancel, Outbox, Record, Speak
 from serval.serving.realtime.response import Response, Status
+from serval.serving.realtime.sound import Outgoing
+from serval.serving.realtime.telephone import Law
 from serval.serving.realtime.told import ItemTruncated, ResponseTold, own
 
 _ALERT = 20.0  # seconds for which something that happened is worth saying
@@ -29,6 +31,7 @@ class Floor:
         self._session, self._conversation, self._outbox, self._new_id = session, conversation, outbox, new_id
         self._open: dict[str, Response] = {}  # by the name of their words: what is being made, told or heard
         self._aloud = False  # whether alerts are spoken rather than written
+        self._law: Law | None = None  # and in which form of sound
         self._now = 0.0
 
     # -- what comes up ------------------------------------------------------------------------------------------------
@@ -39,9 +42,9 @@ class Floor:
         self._open[response.id] = response
         self._decide(self.arbiter.wants(Words(response.id, "", ANSWER, now, _QUESTION, answer=True), now))
 
-    def alert(self, name: str, text: str, urgency: int, now: float, *, aloud: bool) -> None:
-        """Something that happened, which is to be said."""
-        self._now, self._aloud = now, aloud
+    def alert(self, name: str, text: str, urgency: int, now: float, *, aloud: bool, law: Law | None = None) -> None:
+        """Something that happened, which is to be said: spoken, with sound in the telephone's form or not, or written."""
+        self._now, self._aloud, self._law = now, aloud, law
         self._decide(self.arbiter.wants(Words(f"alert-{name}", text, urgency, now, _ALERT), now))
 
     def user_speaks(self, now: float) -> None:
@@ -134,7 +137,10 @@ class Floor:
 
     def _speak_alerts(self, words: tuple[Words, ...]) -> None:
         names = tuple(each.id.removeprefix("alert-") for each in words)
-        response = Response(self._new_id("resp"), self._new_id("item"), self._aloud, {"serval": "alert"}, names)
+        outgoing = Outgoing(self._law)
+        response = Response(
+            self._new_id("resp"), self._new_id("item"), self._aloud, {"serval": "alert"}, names, outgoing=outgoing
+        )
         self._open[words[0].id] = response
         self._outbox.send(ResponseTold(type="response.created", response=response.view()))
         self._begin(response)

@@ -14,8 +14,8 @@ from serval.serving.realtime.ear import Ear, Full, Started, Stopped
 from serval.serving.realtime.effects import Outbox, Transcribe
 from serval.serving.realtime.floor import Floor
 from serval.serving.realtime.limits import RATE, SessionLimits
-from serval.serving.realtime.protocol import Item, ServerVad, Unreadable
-from serval.serving.realtime.sound import Resampler, pcm_of
+from serval.serving.realtime.protocol import AudioInput, Item, ServerVad, Unreadable
+from serval.serving.realtime.sound import Incoming, Resampler
 from serval.serving.realtime.told import Cleared, Committed, NotTranscribed, SpeechStarted, SpeechStopped
 
 _SHORTEST = 0.1  # seconds of sound that may be an item
@@ -41,19 +41,22 @@ class Listening:
         self._limits, self._new_id = limits, new_id
         self._ear = Ear(activity, limits.sound)
         self._vad: ServerVad | None = None
+        self._incoming = Incoming()
         self._saying = ""  # the item of what is being said
         self._unheard = 0  # stretches of sound that wait for their words
 
-    def configure(self, vad: ServerVad | None, now: float) -> None:
-        """Look for speech in this way, or not at all."""
-        self._vad, speaking = vad, self._ear.speaking
-        self._ear.configure(vad)
+    def configure(self, wanted: AudioInput, now: float) -> None:
+        """Look for speech in this way or not at all, in sound of this format."""
+        self._vad, speaking = wanted.turn_detection, self._ear.speaking
+        self._ear.configure(self._vad)
+        if wanted.format.law != self._incoming.law:
+            self._incoming = Incoming(wanted.format.law)
         if speaking and not self._ear.speaking:
             self.stopped(now)
 
     def append(self, audio: str, now: float) -> None:
         """More sound. Raises `Unreadable` for what is none, or too much."""
-        samples = self._samples(audio, "audio")
+        samples = _samples(audio, "audio", self._incoming)
         try:
             for happened in self._ear.append(samples):
                 self._heard(happened, now)
@@ -80,7 +83,7 @@ class Listening:
         if len(item.content) != 1 or item.content[0].type != "input_audio" or item.role != "user":
             return None
         where = "item.content.0.audio"
-        samples = self._samples(item.content[0].audio or "", where)
+        samples = _samples(item.content[0].audio or "", where, Incoming(self._incoming.law))
         if not _SHORTEST <= len(samples) / RATE <= self._limits.sound:
             raise Unreadable("invalid_value", f"{where}: it has 0.1 to {self._limits.sound:g} seconds of sound", where)
         return Resampler().feed(samples)
@@ -129,8 +132,9 @@ class Listening:
         self._conversation.add(entry)
         self.words_of(entry, samples)
 
-    def _samples(self, audio: str, where: str) -> NDArray[np.int16]:
-        try:
-            return pcm_of(audio)
-        except ValueError as error:
-            raise Unreadable("invalid_value", f"{where}: {error}", where) from None
+
+def _samples(audio: str, where: str, incoming: Incoming) -> NDArray[np.int16]:
+    try:
+        return incoming.read(audio)
+    except ValueError as error:
+        raise Unreadable("invalid_value", f"{where}: {error}", where) from None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from serval.assistant.event import EventKind
+from serval.serving.realtime.telephone import Law
 
 TEXT = 8_000  # characters of a text
 _PARTS = 16  # of an item
@@ -28,10 +29,27 @@ class Given(BaseModel):
 
 
 class Pcm(Given):
-    """The one format of sound."""
+    """Sound as it is used to."""
 
     type: Literal["audio/pcm"] = "audio/pcm"
     rate: Literal[24000] = 24000
+
+    @property
+    def law(self) -> Law | None:
+        return None
+
+
+class Telephone(Given):
+    """Sound of the telephone, 8000 samples a second."""
+
+    type: Literal["audio/pcmu", "audio/pcma"]
+
+    @property
+    def law(self) -> Law | None:
+        return "mu" if self.type == "audio/pcmu" else "a"
+
+
+Format = Annotated[Pcm | Telephone, Field(discriminator="type")]
 
 
 class ServerVad(Given):
@@ -53,13 +71,13 @@ class Transcription(Given):
 
 
 class AudioInput(Given):
-    format: Pcm = Pcm()
+    format: Format = Pcm()
     transcription: Transcription | None = None
     turn_detection: ServerVad | None = ServerVad()
 
 
 class AudioOutput(Given):
-    format: Pcm = Pcm()
+    format: Format = Pcm()
     voice: Annotated[str, Field(max_length=64)] = "default"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serval.serving.realtime.limits import RATE
-from serval.serving.realtime.sound import base64_of
+from serval.serving.realtime.sound import Outgoing
 from serval.serving.realtime.told import AudioDone, ContentPart, Delta, OutputItem, ResponseTold, ServerEvent, TextDone
 from serval.serving.realtime.told import TranscriptDone as SpokenDone
 
@@ -51,6 +51,7 @@ class Response:
     metadata: dict[str, str] = field(default_factory=dict)
     alerts: tuple[str, ...] = ()
     kept: bool = True
+    outgoing: Outgoing = field(default_factory=Outgoing)  # the form of its sound
     question: str = ""
     text: str = ""  # all of it so far
     status: Status = "in_progress"
@@ -136,7 +137,7 @@ class Response:
             self._started = max(self._started, now - self._sent / RATE)
             self._sent, self.moved = self._sent + len(head), now
             self._waiting.popleft()
-            yield self._delta("response.output_audio.delta", base64_of(head))
+            yield self._delta("response.output_audio.delta", self.outgoing.written(head))
 
     def next_due(self) -> float | None:
         """When `due` has something again; None when that depends on what comes."""

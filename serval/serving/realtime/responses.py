@@ -10,6 +10,7 @@ from serval.serving.realtime.floor import Floor
 from serval.serving.realtime.limits import SessionLimits
 from serval.serving.realtime.protocol import Settings, Unreadable, Wanted
 from serval.serving.realtime.response import Response
+from serval.serving.realtime.sound import Outgoing
 from serval.serving.realtime.told import RateLimits, ResponseTold
 
 Took = Callable[[], tuple[bool, int]]
@@ -60,6 +61,7 @@ class Responses:
             spoken=modalities[0] == "audio",
             metadata=wanted.metadata,
             kept=wanted.conversation == "auto",
+            outgoing=Outgoing(settings.audio.output.format.law),
         )
         self._unasked[response.id] = wanted, given
         self._outbox.send(ResponseTold(type="response.created", response=response.view()))

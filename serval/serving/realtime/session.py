@@ -68,7 +68,7 @@ class Session:
         self.conversation = Conversation(self._limits.items, self._outbox)
         self._floor = Floor(self.settings.id, self.conversation, self._outbox, new_id)
         self._listening = Listening(self.conversation, self._floor, self._outbox, self._limits, activity, new_id)
-        self._listening.configure(self.settings.audio.input.turn_detection, 0.0)
+        self._listening.configure(self.settings.audio.input, 0.0)
         self._own = {"speak_alerts": False, "addressed": "always", "gates": False}
         self._responses = Responses(
             self.conversation, self._floor, self._outbox, self._limits, new_id, voice=voice, take=take, per_minute=per_minute
@@ -180,8 +180,8 @@ class Session:
             return self._done(now)
         self._outbox.send(own(str(event["type"]).removeprefix("serval."), {k: v for k, v in event.items() if k != "type"}))
         if event["type"] == "serval.utterance" and self._own["speak_alerts"]:
-            aloud = self.settings.output_modalities[0] == "audio"
-            self._floor.alert(str(inner["id"]), str(inner["text"]), urgency, now, aloud=aloud)
+            aloud, law = self.settings.output_modalities[0] == "audio", self.settings.audio.output.format.law
+            self._floor.alert(str(inner["id"]), str(inner["text"]), urgency, now, aloud=aloud, law=law)
         return self._done(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -254,7 +254,7 @@ class Session:
             raise asked.unreadable(error, "session") from None
         self._responses.check(new.output_modalities, "session.output_modalities")
         self.settings = new
-        self._listening.configure(new.audio.input.turn_detection, self._now)
+        self._listening.configure(new.audio.input, self._now)
         self._outbox.send(SessionTold(type="session.updated", session=self._shown()))
 
     def _create(self, item: asked.Item, after: str | None) -> None:
