@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import socket
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from serval.serving.options import ServeOptions
 log = logging.getLogger(__name__)
 
 _HEAD = 10.0  # seconds within which a request's head has to be there
+_ARENA_MAX = -8  # of glibc's malloc.h
 _STUCK = 60.0  # seconds for which a client may take nothing of what waits for it
 
 
@@ -68,6 +70,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._tell, self._hub = tell, hub
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        _few_arenas()
+        super().run(sockets)
+
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         for each in self.servers:
@@ -79,6 +85,14 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: Any = None) -> None:
         self._hub.news.close()
         await super().shutdown(sockets)
+
+
+def _few_arenas() -> None:
+    """Have glibc keep what is freed where other threads find it: each session has threads of its own, and each thread would
+    else leave an arena behind that holds on to memory, a megabyte or so a session, for as long as the service runs."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_ARENA_MAX, 2)
 
 
 def server(options: ServeOptions, tell: Callable[[str], None] = log.info) -> Server:
