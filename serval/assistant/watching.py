@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -211,14 +212,15 @@ class Watching:
         if self._closed:
             return
         self._closed = True
-        self.feed.close()
-        for listener in self.listeners.values():
-            listener.close()
-        self.watcher.finish()
-        if self.video is not None:
-            self.video.close()
-        self.recording.close()
-        self.timeline.close()
+        with ExitStack() as parts:  # the last one first, and each of them, whatever becomes of the others
+            parts.callback(self.timeline.close)
+            parts.callback(self.recording.close)
+            if self.video is not None:
+                parts.callback(self.video.close)
+            parts.callback(self.watcher.finish)
+            for listener in self.listeners.values():
+                parts.callback(listener.close)
+            parts.callback(self.feed.close)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -197,9 +196,6 @@ class Stream:
             with self._guard:
                 if self._watching is not None:  # let go of all that it holds but its counts
                     self._last = self._watching.watcher.status(), self.drops()
-                    for kept in (self._watching.recording, self._watching.timeline):
-                        with suppress(Refusal):  # what could not be written has been told
-                            kept.close()
                 self._watching = self.source = None
             self._attention.forget(self.about.id)
             self.feed.close()

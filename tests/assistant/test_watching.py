@@ -63,7 +63,7 @@ class TestBikes:
                         assert 0 <= each.box.top < each.box.bottom <= 1
                         assert each.label
                 own = {each for fact in event.facts for each in fact.evidence}
-                assert set(event.evidence) == own
+                assert {each.model_copy(update={"outline": ()}) for each in event.evidence} == own  # drawn when it is told
 
     def test_every_utterance_says_why_now_and_by_what(self, bikes):
         for event in bikes.said():
@@ -174,3 +174,20 @@ def test_an_annotated_video_is_written_beside(watched, film, tmp_path):
     watched(tmp_path / "run", clip, tell=("describe every new scene",), video=tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").stat().st_size > 500
     assert (tmp_path / "in.mp4").exists()
+
+
+def test_one_part_that_cannot_end_keeps_no_other_open(short, tmp_path, monkeypatch):
+    watching = Watching(WatchOptions(sources=(str(short),), run=tmp_path / "run", tell=("describe every new scene",)))
+    closed = []
+    for name in ("feed", "recording", "timeline"):
+        part = getattr(watching, name)
+        ours = part.close
+        monkeypatch.setattr(part, "close", lambda name=name, ours=ours: (closed.append(name), ours()))
+
+    def broken():
+        raise OSError("no room")
+
+    monkeypatch.setattr(watching.watcher, "finish", broken)
+    with pytest.raises(OSError, match="no room"):
+        watching.close()
+    assert closed == ["feed", "recording", "timeline"]

@@ -235,7 +235,8 @@ def test_a_file_with_sound_alone_fails_and_says_why(running, client, other):
         heard = (json.loads(line[6:]) for line in came if line.startswith("data: "))
         last = next(each for each in heard if each["stream"] == stream and each.get("state") == "failed")
     assert last["why"] == "its source cannot be watched"
-    assert view(client, stream)["state"] == "failed"
+    shown = view(client, stream)
+    assert (shown["state"], shown["why"]) == ("failed", last["why"])
     assert client.get("/v1/timeline", params={"stream": stream}).status_code == 409
     goes_on(client, other)
 
@@ -305,22 +306,30 @@ def text(number):
 
 
 def test_a_reader_who_is_slow_is_told_what_he_missed_and_holds_up_nobody(running, client, other):
-    count = 800
+    count = 0
     with asked(running) as slow:
-        for number in range(count):
-            running.hub.news.tell({"type": "serval.note", "owner": "local", "stream": other, "text": text(number)})
-        (queue,) = [each for each in running.hub.news._readers if each._waiting]
-        assert len(queue._waiting) == 64, "no more than so many wait for him"
+
+        def blocked():
+            """Whether no buffer of the system takes any more: what waits still does a moment later."""
+            nonlocal count
+            for _ in range(100):
+                count += 1
+                running.hub.news.tell({"type": "serval.note", "owner": "local", "stream": other, "text": text(count)})
+            time.sleep(0.1)
+            return max(len(each._waiting) for each in running.hub.news._readers) == 64
+
+        wait(blocked)
+        assert max(len(each._waiting) for each in running.hub.news._readers) == 64, "no more than so many wait for him"
         goes_on(client, other)
         slow.settimeout(30)
         came = b""
-        while f"{count - 1} xxx".encode() not in came:
+        while f"{count} xxx".encode() not in came:
             came += slow.recv(65536)
     found = [json.loads(line[6:]) for line in came.split(b"\n") if line.startswith(b"data: ") and line.endswith(b"}")]
     numbers = [int(each["text"].split()[0]) for each in found if each["type"] == "serval.note"]
     missed = sum(each["count"] for each in found if each["type"] == "serval.missed")
-    assert numbers == sorted(numbers) and missed > 100
-    assert numbers[-1] - len(numbers) + 1 <= missed, "none is passed over in silence"
+    assert numbers == sorted(numbers) and missed > 0
+    assert numbers[-1] - len(numbers) <= missed, "none is passed over in silence"
 
 
 def test_a_reader_who_never_reads_is_cut_off(running, client, other, monkeypatch):

@@ -38,6 +38,7 @@ class StreamView(BaseModel):
     name: str
     source: str
     state: State
+    why: str = ""  # in one line, of a stream that failed
     created: datetime
     seconds: float = 0.0
     frames: int = 0
@@ -137,4 +138,4 @@ def _view(hub: Hub, about: About) -> StreamView:
             "scores": {name.partition("/")[2]: list(scores) for name, scores in status.scores.items()},
             "drops": drops,
         }
-    return StreamView(state=about.state, **fields)
+    return StreamView(state=about.state, why=about.why, **fields)
