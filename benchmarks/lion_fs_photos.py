@@ -25,7 +25,7 @@ ARMS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "places only": (("blind=general",), (0,)),
 }
 NEAR, WIDE = 1.0, 2.0  # seconds of tolerance
-EVERY = 3  # of the held-out streams: all of them take an hour
+EVERY = 3  # of the held-out streams: all of them would take three times as long
 WORDS = 6  # tokens of what it says at the most
 
 

@@ -148,14 +148,15 @@ def write(path: Path, made: Sequence[WatchedStream]) -> None:
 
 
 def read(path: Path) -> list[WatchedStream]:
-    """What `write` wrote. Raises `Refusal` for any other file."""
+    """What `write` wrote. Raises `Refusal` for any other file, or none."""
+    remedy = "make them: python -m serval.data.photo_streams FILE"
+    if not path.is_file():
+        raise Refusal(path.name, "there are no watched streams of this name", remedy)
     file = SafetensorsCheckpoint(path)
     try:
         return [_read(file, number) for number in range(len(list(file.names())) // 4)]
     except (KeyError, ValueError, TypeError):
-        raise Refusal(
-            file.name, "these are no watched streams", "make them: python -m serval.data.photo_streams FILE"
-        ) from None
+        raise Refusal(file.name, "these are no watched streams", remedy) from None
 
 
 def _read(file: SafetensorsCheckpoint, number: int) -> WatchedStream:

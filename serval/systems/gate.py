@@ -29,7 +29,7 @@ from serval.language.eviction import Recent
 from serval.language.live_stream import LiveStream
 from serval.refusal import Refusal
 from serval.systems.assistants.lion_fs import LionFS
-from serval.systems.saved import load_system
+from serval.systems.saved import SYSTEM, load_system
 
 SINKS: Final = 32  # tokens that are never forgotten: the first frame and what was asked
 RECENT: Final = 1120  # and the newest: as long as the lessons were
@@ -119,6 +119,10 @@ def open_gate(text: str, asked: Understanding, folder: Path) -> SystemGate:
 
 @lru_cache(maxsize=2)
 def _opened(folder: Path) -> tuple[LionFS, Tokenizer]:
+    if not (folder / SYSTEM).is_file():
+        raise Refusal(
+            f"gate system:{folder.name}", "there is no system in this folder", "serval train lion-fs-photos makes one"
+        )
     model = load_system(folder)
     if not isinstance(model, LionFS) or [each.tower for each in model.config.eyes] != [SCENE, CLIP]:
         raise Refusal(

@@ -99,6 +99,8 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
     save_file(tensors, tmp_path / "other.safetensors")
     with pytest.raises(Refusal, match=r"no watched streams; make them"):
         photo_streams.read(tmp_path / "other.safetensors")
+    with pytest.raises(Refusal, match="make them"):
+        photo_streams.read(tmp_path / "missing.safetensors")
     save_file({f"{number}.x": torch.zeros(1) for number in range(4)}, tmp_path / "none.safetensors")
     with pytest.raises(Refusal, match="no watched streams"):
         photo_streams.read(tmp_path / "none.safetensors")
