@@ -117,11 +117,12 @@ def _same_start(made: dict[str, _Run]) -> None:
 
 
 def _peak(name: str) -> int:
-    """MB at the most of a process that takes three steps."""
+    """MB at the most of a process that takes two steps."""
     made = "_ours" if name == "Serval" else "_theirs"
     code = (
-        f"import resource, torch; torch.set_num_threads(2); from benchmarks import core_training_step as b; run = b.{made}()\n"
+        "import torch; from benchmarks.timing import peak_memory\n"
+        f"torch.set_num_threads(2); from benchmarks import core_training_step as b; run = b.{made}()\n"
         f"for _ in range(2): run.step(torch.randint(100, 40000, (1, {LENGTH})))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(round(peak_memory()))"
     )
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -46,6 +47,12 @@ def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int, about: s
 def paired_ratio(first: Sequence[float], second: Sequence[float]) -> float:
     """Median of the rounds' own ratios: what disturbed a round disturbed both."""
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+def peak_memory() -> float:
+    """MB of memory that this process held at the most. Unlike ``ru_maxrss``, it does not count what its parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serval.assistant.answers.answer import Answerer
 from serval.assistant.event import Event
-from serval.assistant.gates import is_taught
+from serval.assistant.gates import Builder, build, is_taught
 from serval.assistant.instructions.book import InstructionBook
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.log import Log
@@ -43,6 +43,7 @@ class Standing:
         gate: name of a gate that replaces every instruction's own.
         likeness: query sentence -> ``[1000]`` weights over ImageNet tags.
         tastes: what thumbs come to, by the `teaching.thumbs.asked_as` of the instruction that they were given for.
+        gates: makes the gates.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Standing:
         gate: str | None = None,
         likeness: Callable[[str], NDArray[np.float32]] | None = None,
         tastes: Mapping[str, Taste] | None = None,
+        gates: Builder = build,
     ) -> None:
         self._held = {each.instruction.id: each for each in held}
-        self._gate, self._likeness, self._tastes = gate, likeness, tastes or {}
+        self._gate, self._likeness, self._tastes, self._gates = gate, likeness, tastes or {}, gates
         self.book = InstructionBook([each.instruction for each in held])
 
     @property
@@ -93,7 +95,7 @@ class Standing:
 
     def _make(self, new: Understood) -> Watch:
         taste = self._tastes.get(asked_as(new.instruction.text))
-        return make_watch(new.instruction, new.understanding, self._gate, self._likeness, taste=taste)
+        return make_watch(new.instruction, new.understanding, self._gate, self._likeness, taste=taste, gates=self._gates)
 
     def _here(self, source: str) -> list[Understood]:
         here = [self._held[instruction.id] for instruction in self.book.for_source(source)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serval.assistant.gates import build
+from serval.assistant.gates import Builder, build
 from serval.assistant.gates.gate import Gate, Score
 from serval.assistant.instructions.instruction import Instruction, Target, Understanding
 from serval.assistant.policy import Decision, Policy
@@ -98,14 +98,16 @@ def make_watch(
     likeness: Callable[[str], NDArray[np.float32]] | None = None,
     policy: Mapping[str, float] | None = None,
     taste: Taste | None = None,
+    gates: Builder = build,
 ) -> Watch:
     """Build the gate named by the caller, else by the instruction, else by its understanding.
 
     Args:
         likeness: query sentence -> [1000] weights over ImageNet tags, for the likeness gate.
         taste: what the thumbs of the person who asked come to.
+        gates: makes the gate.
     """
     weights = likeness(understanding.query) if likeness and understanding.target is Target.LIKENESS else None
     name = gate or instruction.gate or understanding.gate
-    built = build(name, understanding, likeness_weights=weights, text=instruction.text)
+    built = gates(name, understanding, likeness_weights=weights, text=instruction.text)
     return Watch(instruction, understanding, built, Policy(threshold=built.threshold, **(policy or {})), taste or Taste())

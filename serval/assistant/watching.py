@@ -17,6 +17,7 @@ from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.assembly import Standing, Understood, assemble
 from serval.assistant.event import Event, EventKind
+from serval.assistant.gates import Builder, build
 from serval.assistant.instructions.instruction import Instruction, Understanding
 from serval.assistant.instructions.live_file import LiveFile
 from serval.assistant.instructions.nouns import resolve
@@ -69,6 +70,7 @@ class Watching:
         asked: whether questions come while it watches, to ``questions``.
         answerer: in place of the one that the options name.
         eyes: shared with other watches; otherwise it opens its own.
+        gates: makes the gates, as `serval.assistant.gates.build` does.
 
     Raises:
         Refusal: a source, an instruction or an option that cannot be honoured, before anything is written.
@@ -84,6 +86,7 @@ class Watching:
         asked: bool = False,
         answerer: Answerer | None = None,
         eyes: Eyes | None = None,
+        gates: Builder = build,
     ) -> None:
         check(options)
         self.options, self.clock, self._asked = options, clock or RealClock(), asked
@@ -99,7 +102,7 @@ class Watching:
         understandings = [each.understanding for each in self.standing]
         self._needed = looks_at_most(understandings)
         weigh = likeness(embed)
-        in_force = Standing(self.standing, options.gate, weigh, self.taught.tastes)
+        in_force = Standing(self.standing, options.gate, weigh, self.taught.tastes, gates)
         for each in self.standing:
             in_force.try_out(each)  # now, so that no frame waits for its tags
         answerer = answerer or build_answerer(options.answerer)

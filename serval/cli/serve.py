@@ -16,6 +16,7 @@ def serve(
         typer.Option(metavar="NAME=SOURCE", help="What clients may have watched: a file, camera:0, rtsp://… Repeatable."),
     ] = None,
     answerer: Annotated[str | None, typer.Option(help="As of `serval watch`.")] = None,
+    gate: Annotated[str | None, typer.Option(help="As of `serval watch`; otherwise each instruction's own.")] = None,
     chat: Annotated[str, typer.Option(help="The model behind /v1/chat/completions, as of `serval chat`.")] = "smollm2",
     name: Annotated[list[str] | None, typer.Option(help="Host name by which it is reached besides its address.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="Page of another host that may use it: https://example.org.")] = None,
@@ -26,7 +27,7 @@ def serve(
         str | None, typer.Option(help="postgresql://… for the events of all streams; SQLite in their folders otherwise.")
     ] = None,
     ray: Annotated[
-        str | None, typer.Option(help="Ray cluster that works on the answers: its address, or local. Needs serval[ray].")
+        str | None, typer.Option(help="Ray cluster that works on answers and taught gates: its address, or local.")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where streams and keys are kept. [~/.local/share/serval/serve]")] = None,
     answers: Annotated[int, typer.Option(min=1, max=64, help="Answers worked on at a time, of all streams.")] = 1,
@@ -67,6 +68,7 @@ def serve(
         timeline=timeline,
         ray=ray,
         answerer=answerer,
+        gate=gate,
         chat=chat,
         answers=answers,
     )

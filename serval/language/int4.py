@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from serval.encoders.onnx_session import open_session
 from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig
 from serval.language.decoder import Decoder
-from serval.language.int4_graph import GROUP, RESCORED, Floats, Int4Layer, Matrix, decoder_graph
+from serval.language.int4_graph import GROUP, RESCORED, Floats, Int4Head, Int4Layer, Matrix, decoder_graph
 from serval.refusal import Refusal
 from serval.weights.gguf_file import GGUFFile, read_gguf
 
@@ -24,6 +25,7 @@ _BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half by
 _FIRST = 256  # tokens of room to begin with
 _AWAKE = 50  # microseconds: longer than an operator, so that the second thread is there for the next one
 _FEW = 24  # tokens that are read as few: 16 of them take 64 against 104 ms, 64 take 234 against 261, 256 take 990 against 889
+_WOKEN = 32_768  # numbers of which an operation wakes the threads of PyTorch
 _AT_ONCE = 512  # tokens in one pass, for whose attention to all before there has to be memory
 
 
@@ -41,10 +43,12 @@ class Int4Decoder:
         layers = [_layer(source, *sizes, index) for index in range(len(self.config.layers))]
         norm, threads = decoder.norm.weight.float().numpy(), torch.get_num_threads()
         self.head_rows = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
-        self.few, self.many = (
-            open_session(decoder_graph(self.config, self.attention, layers, norm, head), threads=threads, awake=_AWAKE)
-            for head in (Matrix.quantize(self.head_rows), None)
-        )
+
+        def session(head: Int4Head | None) -> Any:
+            graph, constants = decoder_graph(self.config, self.attention, layers, norm, head)
+            return open_session(graph, threads=threads, awake=_AWAKE, constants=constants)
+
+        self.few, self.many = session(Int4Head.quantize(self.head_rows, norm)), session(None)
 
 
 class Int4Session:
@@ -123,7 +127,8 @@ class Int4Session:
         """The logits. A rounded head is good enough to find the likeliest tokens, not to rank them: those are computed anew."""
         # Indexing or a product would wake PyTorch's own threads, which then stay awake beside the graph's.
         logits, likeliest = torch.from_numpy(self._logits.numpy()[0].copy()), self._likeliest[0]
-        logits[likeliest] = (self._model.head_rows.index_select(0, likeliest) * self._state).sum(-1)
+        for some in torch.split(likeliest, _WOKEN // self._state.shape[1]):
+            logits[some] = (self._model.head_rows.index_select(0, some) * self._state).sum(-1)
         return logits
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ Floats = NDArray[np.float32]
 Shapes = Mapping[str, Sequence[int | str]]
 
 GROUP = 32  # numbers that share a step
-RESCORED = 32  # likeliest tokens, whose logits are computed anew from exact rows
-_ROWS = 4096  # of a matrix quantized at a time, so that no whole copy of it is made in float32
+RESCORED = 256  # likeliest tokens, whose logits are computed anew from exact rows
+AGAIN = 64  # columns of the head that have 8 bits: a few weigh so much that half of all error is theirs
+_ROWS = 4096  # of the head quantized at a time, so that no whole copy of it is made in float32
+_INSIDE = 1024  # bytes of a constant that stands in the graph itself: shapes have to
 _OPSET, _FORMAT = 18, 9
 # Operators of ONNX Runtime's own (microsoft/onnxruntime, docs/ContribOperators.md).
 _OWN = ("MatMulNBits", "GroupQueryAttention", "SkipSimplifiedLayerNormalization", "QuickGelu")
@@ -26,12 +28,12 @@ _OWN = ("MatMulNBits", "GroupQueryAttention", "SkipSimplifiedLayerNormalization"
 
 @dataclass(frozen=True)
 class Matrix:
-    """A (rows, columns) matrix of 4 or 8 bits a number, in groups of `GROUP` along its columns.
+    """A (rows, columns) matrix of 4 bits a number, in groups of `GROUP` along its columns.
 
     Attributes:
-        levels: (rows, groups, bytes of a group) uint8; of 4 bits, the lower half of a byte comes first.
+        levels: (rows, groups, GROUP / 2) uint8; the lower half of a byte comes first.
         step: (rows, groups) float32.
-        middle: (rows, groups) float32, what the middle level, 8 or 128, stands for; None for 0.
+        middle: (rows, groups) float32, what the middle level, 8, stands for; None for 0.
     """
 
     levels: NDArray[np.uint8]
@@ -39,22 +41,19 @@ class Matrix:
     middle: Floats | None = None
 
     @classmethod
-    def pack(cls, levels: Tensor, step: Tensor, least: Tensor) -> Matrix:
-        """Of 4 bits: ``levels`` (rows, columns) in 0..15; ``step`` and ``least`` (rows, groups) float32."""
+    def pack(cls, levels: Tensor, step: Tensor, least: Tensor | None = None) -> Matrix:
+        """``levels`` (rows, columns) in 0..15; ``step`` and ``least`` (rows, groups) float32, or none where the middle is 0."""
         pairs = levels.to(torch.uint8).view(*step.shape, -1, 2)
         packed = pairs[..., 0] | pairs[..., 1] << 4
-        return cls(packed.numpy(), step.numpy(), (least + 8 * step).numpy())
+        return cls(packed.numpy(), step.numpy(), None if least is None else (least + 8 * step).numpy())
 
     @classmethod
     def quantize(cls, values: Tensor) -> Matrix:
-        """Of 8 bits: the nearest of 255 even levels around 0, up to the largest number of each group."""
-        levels, steps = [], []
-        for some in torch.split(values, _ROWS):
-            groups = some.float().view(len(some), -1, GROUP)
-            step = groups.abs().amax(-1).clamp_min_(1e-30).div_(127)
-            levels.append(groups.div(step[..., None]).round_().add_(128).to(torch.uint8))
-            steps.append(step)
-        return cls(torch.cat(levels).numpy(), torch.cat(steps).numpy())
+        """The nearest of 16 even levels, of which one is 0 and the first is the number of a group that is farthest from it."""
+        groups = values.view(len(values), -1, GROUP)
+        farthest = groups.gather(-1, groups.abs().argmax(-1, keepdim=True))
+        step = torch.where(farthest == 0, 1.0, farthest / -8)
+        return cls.pack(groups.div(step).round_().add_(8).clamp_(0, 15).flatten(1), step[..., 0])
 
     @property
     def rows(self) -> int:
@@ -65,8 +64,16 @@ class Matrix:
         return self.levels.shape[1] * GROUP
 
     @property
-    def bits(self) -> int:
-        return 8 * self.levels.shape[2] // GROUP
+    def values(self) -> Tensor:
+        """(rows, columns) float32; only where the middle is 0."""
+        levels = torch.from_numpy(self.levels)
+        pairs = torch.stack((levels & 15, levels >> 4), dim=-1).flatten(2)
+        return ((pairs.float() - 8) * torch.from_numpy(self.step)[..., None]).flatten(1)
+
+    def joined(self, *others: Matrix, axis: int) -> Matrix:
+        """This and others of which the middle is 0: below each other, or side by side with an ``axis`` of 1."""
+        levels, step = ([getattr(each, name) for each in (self, *others)] for name in ("levels", "step"))
+        return Matrix(np.concatenate(levels, axis=axis), np.concatenate(step, axis=axis))
 
     def extended(self) -> Matrix:
         """For states followed by their `sums`, twice: what the middle stands for, of 8 bits, as 16 (high - 8) + (low - 8)."""
@@ -76,16 +83,14 @@ class Matrix:
         digits = np.rint(middle / step[..., None]).astype(np.int64) + 136
         high_and_low = torch.from_numpy(np.concatenate((digits >> 4, digits & 15), axis=1)).flatten(1)
         steps = torch.from_numpy(np.concatenate((16 * step, step), axis=1).astype(np.float32))
-        more = Matrix.pack(high_and_low, steps, -8 * steps)
-        return Matrix(np.concatenate((self.levels, more.levels), axis=1), np.concatenate((self.step, more.step), axis=1))
+        return self.joined(Matrix.pack(high_and_low, steps), axis=1)
 
 
 def sums(columns: int) -> Matrix:
     """What makes of states (…, columns) the sum of each group, filled up with zeros to whole groups."""
     count = columns // GROUP
     ones = torch.eye(count + -count % GROUP)[:, :count].repeat_interleave(GROUP, 1)
-    step = torch.ones(len(ones), count)
-    return replace(Matrix.pack(8 + ones, step, -8 * step), middle=None)
+    return Matrix.pack(8 + ones, torch.ones(len(ones), count))
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,33 @@ class Int4Layer:
     down: Matrix
 
 
+@dataclass(frozen=True)
+class Int4Head:
+    """Logits of every token, close enough to find the likeliest.
+
+    Attributes:
+        matrix: for states that are followed by some of their columns once more.
+        again: those columns.
+    """
+
+    matrix: Matrix
+    again: NDArray[np.int64]
+
+    @classmethod
+    def quantize(cls, rows: Tensor, norm: Floats) -> Int4Head:
+        """The ``rows`` (vocabulary, width) in 4 bits, and what that misses of some columns in 4 more: of those with the
+        largest numbers, the weight of the ``norm`` (width,) before them counted in."""
+        some = torch.split(rows, _ROWS)
+        heavy = torch.stack([each.float().square().sum(0) for each in some]).sum(0).sqrt() * torch.from_numpy(norm).abs()
+        again = heavy.topk(AGAIN).indices.sort().values
+        return cls(Matrix.joined(*(_twice(each.float(), again) for each in some), axis=0), again.numpy())
+
+
+def _twice(values: Tensor, again: Tensor) -> Matrix:
+    whole = Matrix.quantize(values)
+    return whole.joined(Matrix.quantize((values - whole.values)[:, again]), axis=1)
+
+
 class Graph:
     """Operators and constants, in the order they are written.
 
@@ -110,13 +142,22 @@ class Graph:
     def __init__(self, *, rounded: bool) -> None:
         self._rounded = rounded
         self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self._tensors: list[Any] = []
+        self.constants: dict[str, NDArray[Any]] = {}
+        """For `open_session`: the large ones stand beside the graph, not in it."""
 
     def constant(self, values: NDArray[Any]) -> str:
-        from onnx import numpy_helper
+        from onnx import TensorProto, helper, numpy_helper
 
-        name = f"constant {len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.array(values, order="C"), name))
+        name, values = f"constant {len(self._tensors)}", np.array(values, order="C", copy=None)
+        if values.nbytes <= _INSIDE:
+            self._tensors.append(numpy_helper.from_array(values, name))
+            return name
+        kind, place = helper.np_dtype_to_tensor_dtype(values.dtype), TensorProto.EXTERNAL
+        tensor = TensorProto(name=name, dims=values.shape, data_type=kind, data_location=place)
+        tensor.external_data.add(key="location", value=name)
+        self._tensors.append(tensor)
+        self.constants[name] = values
         return name
 
     def add(self, operator: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
@@ -141,7 +182,7 @@ class Graph:
 
     def _levels(self, states: str, matrix: Matrix) -> str:
         weights = self.constant(matrix.levels), self.constant(matrix.step.reshape(-1))
-        sizes: dict[str, Any] = {"K": matrix.columns, "N": matrix.rows, "bits": matrix.bits, "block_size": GROUP}
+        sizes: dict[str, Any] = {"K": matrix.columns, "N": matrix.rows, "bits": 4, "block_size": GROUP}
         return self.add("MatMulNBits", states, *weights, **sizes, accuracy_level=4 if self._rounded else 1)
 
     def add_norm(self, hidden: str, added: str, weight: Floats, eps: float) -> tuple[str, str]:
@@ -160,16 +201,16 @@ class Graph:
             return [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
 
         taken, given = described(inputs, TensorProto.INT32), described(outputs, TensorProto.INT64)
-        graph = helper.make_graph(self._nodes, "graph", taken, given, self._constants)
+        graph = helper.make_graph(self._nodes, "graph", taken, given, self._tensors)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_FORMAT).SerializeToString()
 
 
 def decoder_graph(
-    config: DecoderConfig, attention: AttentionConfig, layers: Sequence[Int4Layer], norm: Floats, head: Matrix | None
-) -> bytes:
+    config: DecoderConfig, attention: AttentionConfig, layers: Sequence[Int4Layer], norm: Floats, head: Int4Head | None
+) -> tuple[bytes, Mapping[str, NDArray[Any]]]:
     """Plain Llama's layers, the ``norm`` (width,) behind them, and the ``head``: for a few tokens (`Graph`'s ``rounded``).
-    Without a head it is for many tokens, of which only keys and values are wanted.
+    Without a head it is for many tokens, of which only keys and values are wanted. Beside the graph, its constants.
 
     It reads ``hidden`` (1, new, width), the embeddings of tokens that follow each other; ``keys 0``, ``values 0`` … (1,
     kv_heads, room, head_dim), what came before; how many tokens there are with the new ones, ``#total`` (1,), and one less,
@@ -205,12 +246,14 @@ def decoder_graph(
     outputs: dict[str, Sequence[int | str]] = {f"new {name}": shape for name, shape in past.items()}
     if head is not None:
         graph.add("Gather", normed, graph.constant(np.array(-1)), outputs=("state",), axis=1)
-        graph.add("Identity", graph.product("state", head), outputs=("logits",))
+        again = graph.add("Gather", "state", graph.constant(head.again), axis=1)
+        logits = graph.product(graph.add("Concat", "state", again, axis=1), head.matrix)
+        graph.add("Identity", logits, outputs=("logits",))
         graph.add(
             "TopK", "logits", graph.constant(np.array([RESCORED])), outputs=("their logits", "#likeliest"), axis=-1, sorted=0
         )
-        outputs |= {"state": (1, config.width), "logits": (1, head.rows), "#likeliest": (1, RESCORED)}
-    return graph.serialized(inputs, outputs)
+        outputs |= {"state": (1, config.width), "logits": (1, head.matrix.rows), "#likeliest": (1, RESCORED)}
+    return graph.serialized(inputs, outputs), graph.constants
 
 
 def _turns(config: DecoderConfig, attention: AttentionConfig) -> tuple[Floats, Floats]:

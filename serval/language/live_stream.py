@@ -49,17 +49,25 @@ class LiveStream:
 
     Attributes:
         seen: frames so far.
+        begins: whether the next frame is the first of a run of frames: at the start, and behind words.
     """
 
     def __init__(
-        self, stream: DecidingStream, cache: int | KVCache, *, limit: int = 100, prepare: Prepare | None = None
+        self,
+        stream: DecidingStream,
+        cache: int | KVCache,
+        *,
+        limit: int = 100,
+        prepare: Prepare | None = None,
+        seen: int = 0,
+        begins: bool = True,
     ) -> None:
-        """``cache``: an empty one, or the tokens that a new one holds."""
+        """``cache``: an empty one, or the tokens that a new one holds; to go on with one, what it had come to."""
         if stream.layout.end is None:
             raise ValueError("To speak freely, a layout needs the token that ends what is said.")
-        self.stream, self.seen = stream, 0
+        self.stream, self.seen, self.begins = stream, seen, begins
         self.cache = stream.decoder.new_cache(cache) if isinstance(cache, int) else cache
-        self._limit, self._prepare, self._begins = limit, prepare, True
+        self._limit, self._prepare = limit, prepare
         self._wake: Wake | None = None
 
     def frame(self, tokens: Tensor, time: float | None = None) -> tuple[Decision, list[int]]:
@@ -74,8 +82,8 @@ class LiveStream:
     @torch.inference_mode()
     def see(self, tokens: Tensor, time: float | None = None) -> Decision:
         """See a frame and decide, but say nothing. Raises as `frame`."""
-        decision = self.stream.step(self.cache, tokens[None], begins=self._begins, time=time)
-        self._begins, self._wake = False, Wake(self.seen, tokens, time)
+        decision = self.stream.step(self.cache, tokens[None], begins=self.begins, time=time)
+        self.begins, self._wake = False, Wake(self.seen, tokens, time)
         self.seen += 1
         return decision
 
@@ -101,9 +109,9 @@ class LiveStream:
         layout = self.stream.layout
         asked = None if question is None else tuple(question)
         if self._prepare is not None and self._wake is not None:
-            segments = self._prepare(replace(self._wake, open=not self._begins, question=asked))
+            segments = self._prepare(replace(self._wake, open=not self.begins, question=asked))
         else:
-            closing = () if self._begins else layout.closing
+            closing = () if self.begins else layout.closing
             turn = () if asked is None else (*layout.user, *asked)
             segments = [TextSegment([*closing, *turn, *layout.assistant])]
         logits, fork = self.stream.aside(self.cache, segments, reply=self._limit)
@@ -124,8 +132,8 @@ class LiveStream:
         return said
 
     def _close(self) -> tuple[int, ...]:
-        closing = () if self._begins else self.stream.layout.closing
-        self._begins = True
+        closing = () if self.begins else self.stream.layout.closing
+        self.begins = True
         return closing
 
     def _greedy(self, logits: Tensor, cache: KVCache) -> list[int]:

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.event import Event
+from serval.assistant.gates import Builder, build
+from serval.assistant.instructions.understand import understand
 from serval.assistant.timeline.database import drop_postgresql
 from serval.assistant.timeline.timeline import Timeline
 from serval.assistant.watch_options import WatchOptions
@@ -27,9 +29,13 @@ from serval.serving.keys import Person, Scope
 from serval.serving.options import ServeOptions
 from serval.serving.problems import Problem
 from serval.serving.ray_answerer import RayAnswerer
+from serval.serving.ray_cluster import RayCluster
+from serval.serving.ray_gates import RayGates
 from serval.serving.stream import ABOUT, HANDED, RUN, About, Heard, State, Stream
 
 log = logging.getLogger(__name__)
+
+_EXAMPLE = "tell me when a person comes into view"  # a gate that cannot be opened for it is refused at once
 
 
 class Hub:
@@ -38,7 +44,8 @@ class Hub:
     def __init__(self, options: ServeOptions, heard: Heard = lambda owner, stream, event: None) -> None:
         self.options, self._heard = options, heard
         self.attention = Attention(options.answers)
-        self._answerer = _answerer(options)  # one for all streams, and so are the eyes
+        self._cluster = None if options.ray is None else RayCluster(options.ray)
+        self._answerer, self._gates = _workers(options, self._cluster)  # one for all streams, and so are the eyes
         self._eyes = Eyes.open(Looks())
         self.news = Feed()  # of all streams; readers sort out what is theirs
         self._guard = threading.Lock()
@@ -66,6 +73,7 @@ class Hub:
             options = WatchOptions(
                 sources=(),
                 answerer=self.options.answerer,
+                gate=self.options.gate,
                 fps=self.options.fps,
                 memory_mb=self.options.memory_mb,
                 timeline=self._address(about.id),
@@ -79,6 +87,7 @@ class Hub:
                 self.attention,
                 self._answerer,
                 self._eyes,
+                self._gates,
                 self.news,
                 self._heard,
             )
@@ -174,8 +183,8 @@ class Hub:
         for stream in streams:
             stream.stop(30.0)
         self.news.close()
-        if isinstance(self._answerer, RayAnswerer):
-            self._answerer.close()
+        if self._cluster is not None:
+            self._cluster.close()
 
     def _make_room(self, owner: str) -> None:
         """Of what is over, a person keeps so much; the oldest goes."""
@@ -211,10 +220,15 @@ class Hub:
         return found
 
 
-def _answerer(options: ServeOptions) -> Answerer:
-    if options.ray is None:
-        return build_answerer(options.answerer)
-    return RayAnswerer(options.answerer, options.answers, options.ray)
+def _workers(options: ServeOptions, cluster: RayCluster | None) -> tuple[Answerer, Builder]:
+    if cluster is None:
+        answerer: Answerer = build_answerer(options.answerer)
+        gates: Builder = build
+    else:
+        answerer, gates = RayAnswerer(cluster, options.answerer, options.answers), RayGates(cluster, options.answers)
+    if options.gate not in (None, "likeness"):  # that one is made of the words that it is for
+        gates(options.gate, understand(_EXAMPLE), text=_EXAMPLE)
+    return answerer, gates
 
 
 def _sees(person: Person, about: About) -> bool:

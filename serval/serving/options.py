@@ -25,7 +25,8 @@ class ServeOptions:
         sources: what clients may have watched, by name: only its owner gives an address or a path, never the network.
         timeline: address of a PostgreSQL database for the events of all streams; they are in the streams' folders otherwise.
         webhooks: origins that may be called when something is told; nothing else is ever called.
-        ray: address of a Ray cluster that works on the answers, or "local" for one on this machine.
+        gate: as of `serval watch`, of all streams.
+        ray: address of a Ray cluster that works on answers and gates, or "local" for one on this machine.
         chat: the model of `/v1/chat/completions`, as `serval chat --model` takes it.
         answers: how many answers are worked on at a time, of all streams.
     """
@@ -39,6 +40,7 @@ class ServeOptions:
     webhooks: tuple[str, ...] = ()
     timeline: str | None = None
     answerer: str | None = None
+    gate: str | None = None
     ray: str | None = None
     chat: str = "smollm2"
     fps: float = 8.0

@@ -1,10 +1,9 @@
-"""Answers from a Ray cluster: the same answerer in several replicas, on this machine or on others (`serval serve --ray`)."""
+"""Answers from a Ray cluster: the same answerer in several replicas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 from serval.assistant.answers.answer import Answer, Request
 from serval.assistant.answers.build import build_answerer
 from serval.media.frame import Frame
-from serval.refusal import Refusal
+from serval.serving.ray_cluster import RayCluster
 
-LOCAL = "local"
 _LOOK = 0.1  # seconds between two looks at whether an answer is still wanted
-_APP = "serval-answers"
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Packed:
         return replace(self.request, frames=tuple(frames))
 
 
-class Replica:
+class AnswerReplica:
     """What runs in the cluster."""
 
     def __init__(self, answerer: str | None) -> None:
@@ -55,28 +52,10 @@ class RayAnswerer:
     Args:
         answerer: as `serval watch --answerer`; each replica opens its own.
         replicas: how many work at a time.
-        address: of a running cluster, as ``ray://head:10001``; "local" starts one on this machine.
-
-    Raises:
-        Refusal: Ray is not installed, or there is no cluster at this address.
     """
 
-    def __init__(self, answerer: str | None, replicas: int, address: str = LOCAL) -> None:
-        try:
-            import ray
-            from ray import serve
-        except ModuleNotFoundError:
-            raise Refusal("--ray", "Ray is not installed", 'pip install "serval[ray]"') from None
-        self._ray, self._serve, self._own = ray, serve, not ray.is_initialized()
-        if self._own:
-            more: dict[str, Any] = {"_node_ip_address": "127.0.0.1"} if address == LOCAL else {"address": address}
-            try:
-                ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **more)
-            except (ConnectionError, ValueError, RuntimeError):
-                raise Refusal("--ray", "there is no cluster at this address", "see `ray status` there") from None
-        serve.start(proxy_location="Disabled")  # nobody comes in but through us
-        deployment = serve.deployment(num_replicas=replicas, max_ongoing_requests=1)(Replica)
-        self._handle = serve.run(deployment.bind(answerer), name=_APP, route_prefix=None)
+    def __init__(self, cluster: RayCluster, answerer: str | None, replicas: int) -> None:
+        self._handle = cluster.deploy("serval-answers", AnswerReplica, answerer, replicas=replicas, processors=1)
         self.name, self.models = self._handle.about.remote().result(timeout_s=120)
 
     def answer(self, request: Request, cancelled: Callable[[], bool] = lambda: False) -> Answer:
@@ -90,10 +69,3 @@ class RayAnswerer:
                 if cancelled():
                     waiting.cancel()
                     return Answer(text="", by=self.name, verified=False, why="it was no longer wanted")
-
-    def close(self) -> None:
-        """Take the replicas down, and the cluster if it was started here."""
-        self._serve.delete(_APP)
-        if self._own:
-            self._serve.shutdown()
-            self._ray.shutdown()

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from serval.assistant.answers.answer import Answerer
 from serval.assistant.event import Event
+from serval.assistant.gates import Builder
 from serval.assistant.instructions import store
 from serval.assistant.instructions.instruction import Instruction
 from serval.assistant.instructions.shared_file import replace_text
@@ -68,7 +69,7 @@ class Stream:
     Args:
         about: what it is; its folder is made.
         address: what is watched, where it is not handed in.
-        attention, answerer, eyes: shared with all other streams.
+        attention, answerer, eyes, gates: shared with all other streams.
         news: told whatever is told of this stream, with its owner.
         heard: told every event after it is durable, with whose it is and of which stream.
     """
@@ -82,12 +83,13 @@ class Stream:
         attention: Attention,
         answerer: Answerer,
         eyes: Eyes,
+        gates: Builder,
         news: Feed,
         heard: Heard,
     ) -> None:
         self.about, self.folder, self.feed, self._news = about, folder, Feed(), news
         self._attention, self._address, self._heard = attention, address, heard
-        self._answerer, self._eyes = answerer, eyes
+        self._answerer, self._eyes, self._gates = answerer, eyes, gates
         self._last: tuple[Status, dict[str, dict[str, int]]] | None = None  # of a watch that is over
         self.source: PushedSource | None = None
         self._options = replace(options, instructions=self.instructions, run=self.run, pace="realtime")
@@ -176,7 +178,16 @@ class Stream:
             handed = () if self._address is not None else (PushedSource(self.about.name, clock),)
             options = replace(self._options, sources=() if handed else (str(self._address),))
             shared = SharedAnswerer(self._answerer, self._attention, self.about.id)
-            watching = Watching(options, self._tell, handed=handed, clock=clock, asked=True, answerer=shared, eyes=self._eyes)
+            watching = Watching(
+                options,
+                self._tell,
+                handed=handed,
+                clock=clock,
+                asked=True,
+                answerer=shared,
+                eyes=self._eyes,
+                gates=self._gates,
+            )
             with self._guard:
                 self._watching = watching
             if self._stopped.is_set():

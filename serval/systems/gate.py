@@ -9,7 +9,6 @@ the answerer, which sticks to what was seen.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +24,7 @@ from serval.assistant.view import Change, View
 from serval.assistant.view_tokens import CLIP, PLACES, SCENE, Shown, Tokens
 from serval.conversation.tokenizer import Tokenizer
 from serval.data.photo_streams import in_clips
+from serval.language.cache import KVCache
 from serval.language.eviction import Recent
 from serval.language.live_stream import LiveStream
 from serval.refusal import Refusal
@@ -43,7 +43,9 @@ class Following:
     """All that the gate remembers of a source: of fixed size."""
 
     shown: Shown
-    live: LiveStream
+    cache: KVCache
+    seen: int = 0  # frames
+    begins: bool = True  # a run of frames
     before: Tensor | None = None  # places of the last frame that was read
     value: float = 0.0
     words: str = ""  # its own, of the last time it spoke
@@ -72,7 +74,7 @@ class SystemGate:
             eviction=Recent(RECENT, sinks=SINKS),
             positions="renumber",
         )
-        return Following(Shown(), LiveStream(self._model.fast, cache, limit=_LIMIT))
+        return Following(Shown(), cache)
 
     def step(self, state: Following, view: View) -> tuple[Following, Score]:
         recent = tuple(each for each in state.recent if view.time - each.time <= _SPOKEN_OF)
@@ -86,19 +88,20 @@ class SystemGate:
 
     @torch.inference_mode()
     def _read(self, state: Following, tokens: Tokens, time: float) -> Following:
-        live = copy(state.live)
-        live.cache = state.live.cache.fork()
+        kept = state.cache.fork()
+        live = LiveStream(self._model.fast, kept, limit=_LIMIT, seen=state.seen, begins=state.begins)
         scene, places = (torch.from_numpy(each) for each in tokens)
         before = places if state.before is None else state.before
         decision = live.see(self._frame(scene, torch.stack([before, places])), time)
-        state = replace(state, live=live, before=places)
+        value, words = state.value, state.words
         if live.seen == 1:
             live.told("user", self._instruction, time)
-            return state
-        if not bool(decision.p_speak.isfinite()):
+        elif not bool(decision.p_speak.isfinite()):
             raise Refusal("gate system", "its numbers are not finite", "train it again")
-        words = self._tokenizer.decode(live.say()) if bool(decision.speak) else ""
-        return replace(state, value=round(float(decision.p_speak), 4), words=words)
+        else:
+            value = round(float(decision.p_speak), 4)
+            words = self._tokenizer.decode(live.say()) if bool(decision.speak) else ""
+        return replace(state, cache=kept, seen=live.seen, begins=live.begins, before=places, value=value, words=words)
 
     def _frame(self, scene: Tensor, places: Tensor) -> Tensor:
         """(`PLACES`, width of the decoder) of the last of two frames."""

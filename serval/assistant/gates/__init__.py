@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,15 @@ Opener = Callable[[str, Understanding, Path], Gate]
 OPENERS: dict[str, Opener] = {}
 """Kinds of gates that rooms behind this one bring: ``system`` is `serval.systems.gate`."""
 
-__all__ = ["NAMES", "OPENERS", "TAUGHT", "Gate", "Score", "build", "is_taught"]
+__all__ = ["NAMES", "OPENERS", "TAUGHT", "Builder", "Gate", "Score", "build", "is_taught"]
+
+
+class Builder(Protocol):
+    """As `build`: whoever makes a watch may have its gates work somewhere else."""
+
+    def __call__(
+        self, name: str, understanding: Understanding, likeness_weights: NDArray[np.float32] | None = None, text: str = ""
+    ) -> Gate: ...
 
 
 def build(name: str, understanding: Understanding, likeness_weights: NDArray[np.float32] | None = None, text: str = "") -> Gate:
