@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ class Matrix:
         return self.joined(Matrix.pack(high_and_low, steps), axis=1)
 
 
+@cache
 def sums(columns: int) -> Matrix:
     """What makes of states (…, columns) the sum of each group, filled up with zeros to whole groups."""
     count = columns // GROUP
