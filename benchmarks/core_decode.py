@@ -83,7 +83,7 @@ def _measured(threads: int, before: int, rounds: int) -> tuple[list[Any], dict[s
     variants["Serval int4"] = talking(Int4Session(int4, capacity))
     held["llama.cpp Q4_1"] = float(gguf.stat().st_size)
     # The head has 34 bytes for 32 numbers in the file, and 20 in ours, where some columns stand twice.
-    numbers = len(int4.head_rows) / 32
+    numbers = int4.vocabulary / 32
     held["Serval int4"] = held["llama.cpp Q4_1"] - numbers * (34 * int4.config.width - 20 * (int4.config.width + AGAIN))
     llama, missing = llama_cpp(capacity + 1, threads)
     if llama is not None:

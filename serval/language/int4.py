@@ -17,7 +17,7 @@ from torch import Tensor
 from serval.encoders.onnx_session import open_session
 from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig
 from serval.language.decoder import Decoder
-from serval.language.int4_graph import GROUP, RESCORED, Floats, Int4Head, Int4Layer, Matrix, decoder_graph
+from serval.language.int4_graph import GROUP, Floats, Int4Head, Int4Layer, Matrix, Rows, decoder_graph
 from serval.refusal import Refusal
 from serval.weights.gguf_file import GGUFFile, read_gguf
 
@@ -25,7 +25,6 @@ _BLOCK = 4 + GROUP // 2  # bytes of a Q4_1 block: scale, least value, 32 half by
 _FIRST = 256  # tokens of room to begin with
 _AWAKE = 50  # microseconds: longer than an operator, so that the second thread is there for the next one
 _FEW = 24  # tokens that are read as few: 16 of them take 64 against 104 ms, 64 take 234 against 261, 256 take 990 against 889
-_WOKEN = 32_768  # numbers of which an operation wakes the threads of PyTorch
 _AT_ONCE = 512  # tokens in one pass, for whose attention to all before there has to be memory
 
 
@@ -42,13 +41,17 @@ class Int4Decoder:
         sizes = self.config.width, self.attention, feed.width
         layers = [_layer(source, *sizes, index) for index in range(len(self.config.layers))]
         norm, threads = decoder.norm.weight.float().numpy(), torch.get_num_threads()
-        self.head_rows = decoder.embed_tokens.weight if decoder.lm_head is None else decoder.lm_head.weight
+        embeddings = Rows.quantize(decoder.embed_tokens.weight)
+        own = None if decoder.lm_head is None else decoder.lm_head.weight  # of a head that is not the embeddings
+        rows = embeddings if own is None else Rows.quantize(own)
+        head = Int4Head.quantize(decoder.embed_tokens.weight if own is None else own, rows, norm)
+        self.vocabulary = head.matrix.rows
 
         def session(head: Int4Head | None) -> Any:
-            graph, constants = decoder_graph(self.config, self.attention, layers, norm, head)
+            graph, constants = decoder_graph(self.config, self.attention, embeddings, layers, norm, head)
             return open_session(graph, threads=threads, awake=_AWAKE, constants=constants)
 
-        self.few, self.many = session(Int4Head.quantize(self.head_rows, norm)), session(None)
+        self.few, self.many = session(head), session(None)
 
 
 class Int4Session:
@@ -56,15 +59,12 @@ class Int4Session:
 
     def __init__(self, model: Int4Decoder, capacity: int) -> None:
         self._model, self._capacity, self._length = model, capacity, 0
-        self._state, self._past = torch.empty(1, model.config.width), torch.empty(0)
-        self._logits, self._likeliest = torch.empty(1, len(model.head_rows)), torch.empty(1, RESCORED, dtype=torch.int64)
+        self._past = torch.empty(0)
         self._counts = np.zeros(2, dtype=np.int32)  # the last token's place, and how many there are
         self._few, self._many = model.few.io_binding(), model.many.io_binding()
         for binding in (self._few, self._many):
             for index, name in enumerate(("#last", "#total")):
                 binding.bind_input(name, "cpu", 0, np.int32, (1,), self._counts[index:].ctypes.data)
-        for name, part in (("state", self._state), ("logits", self._logits), ("#likeliest", self._likeliest)):
-            self._few.bind_output(name, "cpu", 0, part.numpy().dtype.type, part.shape, part.data_ptr())
         self._make_room(min(_FIRST, capacity))
 
     def read(self, ids: Sequence[int]) -> Tensor:
@@ -82,8 +82,10 @@ class Int4Session:
             many = len(ids) - 1 if len(ids) > _FEW else 0
             for start in range(0, many, _AT_ONCE):
                 self._read(ids[start : min(many, start + _AT_ONCE)], few=False)
+            logits = torch.empty(self._model.vocabulary)
+            self._few.bind_output("logits", "cpu", 0, np.float32, (1, *logits.shape), logits.data_ptr())
             self._read(ids[many:], few=True)
-            return self._ranked()
+            return logits
 
     def fork(self, length: int, capacity: int) -> Int4Session:
         """Another conversation, of at most ``capacity`` tokens, that has read the first ``length`` tokens of this one."""
@@ -115,21 +117,13 @@ class Int4Session:
                     binding.bind_output(f"new {name} {layer}", *where)
 
     def _read(self, ids: Sequence[int], *, few: bool) -> None:
-        hidden = self._model.decoder.embed_tokens.weight[list(ids)].float()[None]
+        new = np.array([ids], dtype=np.int32)
         self._length += len(ids)
         self._counts[:] = self._length - 1, self._length
         model = self._model
         session, binding = (model.few, self._few) if few else (model.many, self._many)
-        binding.bind_input("hidden", "cpu", 0, np.float32, hidden.shape, hidden.data_ptr())
+        binding.bind_input("#ids", "cpu", 0, np.int32, new.shape, new.ctypes.data)
         session.run_with_iobinding(binding)
-
-    def _ranked(self) -> Tensor:
-        """The logits. A rounded head is good enough to find the likeliest tokens, not to rank them: those are computed anew."""
-        # Indexing or a product would wake PyTorch's own threads, which then stay awake beside the graph's.
-        logits, likeliest = torch.from_numpy(self._logits.numpy()[0].copy()), self._likeliest[0]
-        for some in torch.split(likeliest, _WOKEN // self._state.shape[1]):
-            logits[some] = (self._model.head_rows.index_select(0, some) * self._state).sum(-1)
-        return logits
 
 
 def _plain(config: DecoderConfig, name: str) -> tuple[AttentionConfig, FeedForwardConfig]:
@@ -146,13 +140,16 @@ def _plain(config: DecoderConfig, name: str) -> tuple[AttentionConfig, FeedForwa
 def _layer(source: GGUFFile, width: int, attention: AttentionConfig, feed: int, index: int) -> Int4Layer:
     heads, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
 
-    def matrix(columns: int, **rows: int) -> Matrix:
+    def matrix(columns: int, scale: float = 1.0, **rows: int) -> Matrix:
         parts = [_blocks(source, f"blk.{index}.{name}.weight", (count, columns)) for name, count in rows.items()]
+        for each in parts[0][1:]:
+            each *= scale
         return Matrix.pack(*(torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)))
 
     return Int4Layer(
         attention_norm=_vector(source, f"blk.{index}.attn_norm.weight", width),
-        mixed=matrix(width, attn_q=heads, attn_k=keys, attn_v=keys),
+        # Attention without a scale of its own has a quicker kernel for one token.
+        mixed=matrix(width, attention.scale, attn_q=heads, attn_k=keys, attn_v=keys),
         output=matrix(heads, attn_output=width),
         feed_norm=_vector(source, f"blk.{index}.ffn_norm.weight", width),
         gate_up=matrix(width, ffn_gate=feed, ffn_up=feed),

@@ -18,13 +18,13 @@ Floats = NDArray[np.float32]
 Shapes = Mapping[str, Sequence[int | str]]
 
 GROUP = 32  # numbers that share a step
-RESCORED = 256  # likeliest tokens, whose logits are computed anew from exact rows
+RESCORED = 256  # likeliest tokens, whose logits are computed anew from rows of 8 bits
 AGAIN = 64  # columns of the head that have 8 bits: a few weigh so much that half of all error is theirs
-_ROWS = 4096  # of the head quantized at a time, so that no whole copy of it is made in float32
+_ROWS = 4096  # quantized at a time, so that no whole copy of a table is made in float32
 _INSIDE = 1024  # bytes of a constant that stands in the graph itself: shapes have to
 _OPSET, _FORMAT = 18, 9
 # Operators of ONNX Runtime's own (microsoft/onnxruntime, docs/ContribOperators.md).
-_OWN = ("MatMulNBits", "GroupQueryAttention", "SkipSimplifiedLayerNormalization", "QuickGelu")
+_OWN = ("MatMulNBits", "GatherBlockQuantized", "GroupQueryAttention", "SkipSimplifiedLayerNormalization", "QuickGelu")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,33 @@ def sums(columns: int) -> Matrix:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of which a few are looked up, of 8 bits a number.
+
+    Attributes:
+        levels: (rows, columns) uint8, of which 128 stands for 0.
+        step: (rows, columns / GROUP) float32.
+    """
+
+    levels: NDArray[np.uint8]
+    step: Floats
+
+    @classmethod
+    def quantize(cls, values: Tensor) -> Rows:
+        """The nearest of 255 even levels around 0, up to the largest number of each group, as in a Q8_0 block."""
+        levels, steps = [], []
+        for some in torch.split(values, _ROWS):
+            groups = some.float().view(len(some), -1, GROUP)
+            step = groups.abs().amax(-1).clamp_min_(1e-30).div_(127)
+            levels.append(groups.div(step[..., None]).round_().add_(128).to(torch.uint8).flatten(1))
+            steps.append(step)
+        return cls(torch.cat(levels).numpy(), torch.cat(steps).numpy())
+
+
+@dataclass(frozen=True)
 class Int4Layer:
-    """Norms are (width,). ``mixed`` makes queries, keys and values, ``gate_up`` both halves of the feed-forward layer."""
+    """Norms are (width,). ``mixed`` makes queries, with attention's scale in them, keys and values; ``gate_up`` both halves of
+    the feed-forward layer."""
 
     attention_norm: Floats
     mixed: Matrix
@@ -109,24 +134,26 @@ class Int4Layer:
 
 @dataclass(frozen=True)
 class Int4Head:
-    """Logits of every token, close enough to find the likeliest.
+    """Logits of every token, close enough to find the likeliest, and what those are computed from anew.
 
     Attributes:
         matrix: for states that are followed by some of their columns once more.
         again: those columns.
+        rows: of the likeliest.
     """
 
     matrix: Matrix
     again: NDArray[np.int64]
+    rows: Rows
 
     @classmethod
-    def quantize(cls, rows: Tensor, norm: Floats) -> Int4Head:
-        """The ``rows`` (vocabulary, width) in 4 bits, and what that misses of some columns in 4 more: of those with the
+    def quantize(cls, values: Tensor, rows: Rows, norm: Floats) -> Int4Head:
+        """The ``values`` (vocabulary, width) in 4 bits, and what that misses of some columns in 4 more: of those with the
         largest numbers, the weight of the ``norm`` (width,) before them counted in."""
-        some = torch.split(rows, _ROWS)
+        some = torch.split(values, _ROWS)
         heavy = torch.stack([each.float().square().sum(0) for each in some]).sum(0).sqrt() * torch.from_numpy(norm).abs()
         again = heavy.topk(AGAIN).indices.sort().values
-        return cls(Matrix.joined(*(_twice(each.float(), again) for each in some), axis=0), again.numpy())
+        return cls(Matrix.joined(*(_twice(each.float(), again) for each in some), axis=0), again.numpy(), rows)
 
 
 def _twice(values: Tensor, again: Tensor) -> Matrix:
@@ -171,6 +198,11 @@ class Graph:
         self._nodes.append(helper.make_node(operator, inputs, outputs, domain=domain, **attributes))
         return outputs[0]
 
+    def looked_up(self, rows: Rows, which: str) -> str:
+        """(…, columns) float32 of the rows (…) that ``which`` says."""
+        values = self.constant(rows.levels), which, self.constant(rows.step)
+        return self.add("GatherBlockQuantized", *values, gather_axis=0, quantize_axis=1, block_size=GROUP, bits=8)
+
     def product(self, states: str, matrix: Matrix) -> str:
         """``states`` (…, columns) times the matrix: (…, rows)."""
         if matrix.middle is None:
@@ -195,34 +227,40 @@ class Graph:
         return total, normed
 
     def serialized(self, inputs: Shapes, outputs: Shapes) -> bytes:
-        """The model, for its inputs and outputs of float32, or where their names begin with a “#” of int32 and int64."""
+        """The model, for its inputs and outputs of float32, or of int32 where their names begin with a “#”."""
         from onnx import TensorProto, helper
 
-        def described(shapes: Shapes, whole: int) -> list[Any]:
-            kinds = {name: whole if name.startswith("#") else TensorProto.FLOAT for name in shapes}
+        def described(shapes: Shapes) -> list[Any]:
+            kinds = {name: TensorProto.INT32 if name.startswith("#") else TensorProto.FLOAT for name in shapes}
             return [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
 
-        taken, given = described(inputs, TensorProto.INT32), described(outputs, TensorProto.INT64)
+        taken, given = described(inputs), described(outputs)
         graph = helper.make_graph(self._nodes, "graph", taken, given, self._tensors)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_FORMAT).SerializeToString()
 
 
 def decoder_graph(
-    config: DecoderConfig, attention: AttentionConfig, layers: Sequence[Int4Layer], norm: Floats, head: Int4Head | None
+    config: DecoderConfig,
+    attention: AttentionConfig,
+    embeddings: Rows,
+    layers: Sequence[Int4Layer],
+    norm: Floats,
+    head: Int4Head | None,
 ) -> tuple[bytes, Mapping[str, NDArray[Any]]]:
-    """Plain Llama's layers, the ``norm`` (width,) behind them, and the ``head``: for a few tokens (`Graph`'s ``rounded``).
+    """The ``embeddings``, plain Llama's layers, the ``norm`` (width,) behind them, and the ``head``: for a few tokens
+    (`Graph`'s ``rounded``).
     Without a head it is for many tokens, of which only keys and values are wanted. Beside the graph, its constants.
 
-    It reads ``hidden`` (1, new, width), the embeddings of tokens that follow each other; ``keys 0``, ``values 0`` … (1,
+    It reads ``#ids`` (1, new) of tokens that follow each other; ``keys 0``, ``values 0`` … (1,
     kv_heads, room, head_dim), what came before; how many tokens there are with the new ones, ``#total`` (1,), and one less,
     ``#last`` (1,). It gives ``new keys 0``, ``new values 0`` …, which may lie where the old ones do: then only what is new is
-    written; and with a head the last token's ``state`` (1, width) and ``logits`` (1, vocabulary), with their ``#likeliest``.
+    written; and with a head the ``logits`` (1, vocabulary) behind the last token.
     """
     graph, eps = Graph(rounded=head is not None), config.norm.eps
     past: dict[str, Sequence[int | str]] = {}
     cosine, sine = (graph.constant(each) for each in _turns(config, attention))
-    hidden, first = "hidden", graph.constant(layers[0].attention_norm)
+    hidden, first = graph.looked_up(embeddings, "#ids"), graph.constant(layers[0].attention_norm)
     normed = graph.add("SimplifiedLayerNormalization", hidden, first, epsilon=eps, axis=-1)
     next_norms = [*(layer.attention_norm for layer in layers[1:]), norm]
     for index, (layer, next_norm) in enumerate(zip(layers, next_norms, strict=True)):
@@ -235,7 +273,7 @@ def decoder_graph(
             outputs=(f"attended {index}", *(f"new {name}" for name in names)),
             num_heads=attention.heads,
             kv_num_heads=attention.kv_heads,
-            scale=attention.scale,
+            scale=1.0,
             do_rotary=1,
             rotary_interleaved=1,  # as llama.cpp's files have it
         )
@@ -244,18 +282,32 @@ def decoder_graph(
         graph.add("Split", graph.product(normed, layer.gate_up), outputs=(gate, up), axis=-1, num_outputs=2)
         gated = graph.add("Mul", graph.add("QuickGelu", gate, alpha=1.0), up)  # with an alpha of 1 it is SiLU
         hidden, normed = graph.add_norm(hidden, graph.product(gated, layer.down), next_norm, eps)
-    inputs = {"hidden": (1, "new", config.width), "#last": (1,), "#total": (1,), **past}
+    inputs = {"#ids": (1, "new"), "#last": (1,), "#total": (1,), **past}
     outputs: dict[str, Sequence[int | str]] = {f"new {name}": shape for name, shape in past.items()}
     if head is not None:
-        graph.add("Gather", normed, graph.constant(np.array(-1)), outputs=("state",), axis=1)
-        again = graph.add("Gather", "state", graph.constant(head.again), axis=1)
-        logits = graph.product(graph.add("Concat", "state", again, axis=1), head.matrix)
-        graph.add("Identity", logits, outputs=("logits",))
-        graph.add(
-            "TopK", "logits", graph.constant(np.array([RESCORED])), outputs=("their logits", "#likeliest"), axis=-1, sorted=0
-        )
-        outputs |= {"state": (1, config.width), "logits": (1, head.matrix.rows), "#likeliest": (1, RESCORED)}
+        outputs["logits"] = _ranked(graph, graph.add("Gather", normed, graph.constant(np.array(-1)), axis=1), head)
     return graph.serialized(inputs, outputs), graph.constants
+
+
+def _ranked(graph: Graph, state: str, head: Int4Head) -> tuple[int, int]:
+    """Give the ``logits`` of a state (1, width). A head of 4 bits is good enough to find the likeliest tokens, not to rank
+    them: those are computed anew."""
+    again = graph.add("Gather", state, graph.constant(head.again), axis=1)
+    logits = graph.product(graph.add("Concat", state, again, axis=1), head.matrix)
+    likeliest = f"likeliest of {logits}"
+    graph.add(
+        "TopK",
+        logits,
+        graph.constant(np.array([RESCORED])),
+        outputs=(f"{likeliest}, their logits", likeliest),
+        axis=-1,
+        sorted=0,
+    )
+    column = graph.add("Unsqueeze", state, graph.constant(np.array([-1])))
+    exact = graph.add("MatMul", graph.looked_up(head.rows, likeliest), column)
+    exact = graph.add("Squeeze", exact, graph.constant(np.array([-1])))
+    graph.add("ScatterElements", logits, likeliest, exact, outputs=("logits",), axis=1)
+    return 1, head.matrix.rows
 
 
 def _turns(config: DecoderConfig, attention: AttentionConfig) -> tuple[Floats, Floats]:

@@ -73,7 +73,7 @@ def test_token_by_token_it_says_what_float32_says(smollm2, int4, ids):
     found = torch.log_softmax(torch.stack([session.read([each]) for each in ids]), -1)
     agreement = (found.argmax(-1) == expected.argmax(-1)).float().mean()
     divergence = (expected.exp() * (expected - found)).sum(-1).mean()
-    assert agreement >= 0.96
+    assert agreement >= 0.94
     assert divergence <= 0.008
 
 

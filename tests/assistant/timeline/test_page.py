@@ -165,6 +165,15 @@ def test_the_keyframe_is_in_it_with_boxes_where_the_things_are(tmp_path):
     assert "“sign x”" in outline.text
 
 
+def test_an_outline_has_its_corners_where_the_person_is():
+    outline = ((0.25, 0.1), (0.5, 0.1), (0.5, 0.9))
+    each = Evidence(time=0, frame="ab", box=Box(0.25, 0.1, 0.5, 0.9), label="person", outline=outline)
+    (mark,) = page_module._marks([each])
+    assert mark.shape == "0.250,0.100 0.500,0.100 0.500,0.900"
+    (plain,) = page_module._marks([each.model_copy(update={"outline": ()})])
+    assert plain.shape == ""
+
+
 def test_labels_of_boxes_in_one_place_are_below_each_other(tmp_path):
     boxes = [Box(0.3, 0.5, 0.5 + shift, 0.9) for shift in (0.0, 0.01, 0.02)]
     marks = page_module._marks([Evidence(time=0, frame="ab", box=box, label="person") for box in boxes])

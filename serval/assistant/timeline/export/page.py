@@ -40,6 +40,7 @@ class Mark:
     label_x: float  # per cent
     ends: bool  # whether the label ends at `label_x` instead of beginning there
     shift: int  # pixels from `top` down to the label's foot
+    shape: str  # the corners of the thing's outline as SVG has them, in fractions of the picture; empty where it has none
 
 
 @dataclass(frozen=True)
@@ -164,5 +165,6 @@ def _marks(evidence: Iterable[Evidence]) -> tuple[Mark, ...]:
         beside = sum(mark.ends == ends and abs(mark.label_x - x) < 14 and abs(mark.top - top) < 6 for mark in marks)
         shift = 17 * beside + (16 if top < 12 else -6)
         label = one_line(f"“{each.text}”" if each.text else each.label)[:40]
-        marks.append(Mark(left, top, right - left, bottom - top, label, hue(each.label or "text"), x, ends, shift))
+        colour, shape = hue(each.label or "text"), " ".join(f"{x:.3f},{y:.3f}" for x, y in each.outline)
+        marks.append(Mark(left, top, right - left, bottom - top, label, colour, x, ends, shift, shape))
     return tuple(marks)
