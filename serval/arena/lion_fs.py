@@ -35,7 +35,7 @@ from serval.training.stream_sample import StreamSample, as_streams
 
 STEPS, BATCH, RATE = 120, 4, 5e-3
 TRAINED, TESTED, FRAMES = 512, 12, 24
-HAND_STEPS, HAND_BATCH = 400, 8  # of the shorter streams with a hand; one model serves all three looks
+HAND_STEPS, HAND_BATCH = 300, 8  # of the shorter streams with a hand; one model serves all three looks
 _TINY = SYSTEM.sizes["tiny"]
 _END = 0
 GENERAL, EGO = _TINY.eyes
