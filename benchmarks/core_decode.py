@@ -51,7 +51,7 @@ def _measured(threads: int, before: int, rounds: int) -> tuple[list[Any], dict[s
 
     from serval.language.generation.session import DecoderSession
     from serval.language.int4 import Int4Decoder, Int4Session
-    from serval.language.int4_graph import AGAIN
+    from serval.language.int4_matrix import AGAIN
     from serval.language.load import load_decoder
     from serval.weights import locate
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from serval.encoders.onnx_session import open_session
 from serval.language.config import AttentionConfig, DecoderConfig, FeedForwardConfig, LayerConfig
 from serval.language.decoder import Decoder
-from serval.language.int4_graph import GROUP, Floats, Int4Head, Int4Layer, Matrix, Rows, decoder_graph
+from serval.language.int4_graph import Int4Layer, decoder_graph
+from serval.language.int4_matrix import GROUP, Floats, Int4Head, Matrix, Rows
 from serval.refusal import Refusal
 from serval.weights.gguf_file import GGUFFile, read_gguf
 

@@ -7,7 +7,8 @@ from serval.conversation.tokenizer import Tokenizer
 from serval.encoders.onnx_session import open_session
 from serval.language.decoder import Decoder
 from serval.language.int4 import Int4Decoder, Int4Session
-from serval.language.int4_graph import GROUP, Graph, Matrix
+from serval.language.int4_graph import Graph
+from serval.language.int4_matrix import GROUP, Matrix
 from serval.language.load import load_decoder
 from serval.refusal import Refusal
 from serval.weights import locate

@@ -12,7 +12,10 @@ import psycopg
 import pytest
 
 from serval.assistant.timeline.timeline import Timeline
+from serval.refusal import Refusal
+from serval.serving.hub import Hub
 from serval.serving.limits import Limits
+from serval.serving.options import ServeOptions
 from serval.weights import locate
 from tests.serving.clip import hand_in, pictures, ready
 
@@ -23,6 +26,21 @@ def opened(client, instructions=TOLD, **more):
     answer = client.post("/v1/streams", json={"instructions": instructions, **more})
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
+
+
+def test_a_gate_for_all_streams_decides_whatever_they_are_told(serve):
+    client = serve(gate="poll:1").client()
+    stream = opened(client, ["tell me when a giraffe comes in"])
+    ready(client, stream)
+    hand_in(client, stream, fps=4, seconds=3)
+    client.post(f"/v1/streams/{stream}/stop")
+    why = client.get("/v1/why", params={"stream": stream, "time": 2.0})
+    assert why.status_code == 200 and "poll" in why.text
+
+
+def test_a_gate_that_is_none_is_refused_before_anything_is_served(tmp_path):
+    with pytest.raises(Refusal, match="gate nonsense: there is no such gate"):
+        Hub(ServeOptions(folder=tmp_path, gate="nonsense"))
 
 
 @pytest.mark.usefixtures("detector")
