@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from serval.assistant.answers.answer import Answerer
 from serval.assistant.answers.build import build_answerer
 from serval.assistant.event import Event
-from serval.assistant.gates import Builder, build
+from serval.assistant.gates import Builder, build, is_taught
 from serval.assistant.instructions.understand import understand
 from serval.assistant.timeline.database import drop_postgresql
 from serval.assistant.timeline.timeline import Timeline
@@ -225,7 +225,8 @@ def _workers(options: ServeOptions, cluster: RayCluster | None) -> tuple[Answere
         answerer: Answerer = build_answerer(options.answerer)
         gates: Builder = build
     else:
-        answerer, gates = RayAnswerer(cluster, options.answerer, options.answers), RayGates(cluster, options.answers)
+        answerer = RayAnswerer(cluster, options.answerer, options.answers)
+        gates = RayGates(cluster, options.answers) if is_taught(options.gate) else build
     if options.gate not in (None, "likeness"):  # that one is made of the words that it is for
         gates(options.gate, understand(_EXAMPLE), text=_EXAMPLE)
     return answerer, gates

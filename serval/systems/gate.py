@@ -45,7 +45,7 @@ class Following:
     shown: Shown
     cache: KVCache
     seen: int = 0  # frames
-    begins: bool = True  # a run of frames
+    begins: bool = True  # whether the next frame is the first of a run
     before: Tensor | None = None  # places of the last frame that was read
     value: float = 0.0
     words: str = ""  # its own, of the last time it spoke
