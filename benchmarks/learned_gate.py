@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.gates import NEAR, WIDE, EachOnce, Tally, f1, gain, merge, watch
 from benchmarks.real_clips import TELL, Clip
 from benchmarks.table import Cell, Result, Table, Target
 from benchmarks.timing import steps
@@ -27,12 +27,17 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "class-balanced": ("balance=class-balanced",),
     "window for GRU": ("body=window",),
     "without the instruction": ("instruction=false",),
+    "without the untaught gate": ("rule=false",),
 }
+LATENT: dict[str, tuple[str, ...]] = {
+    "plain": ("batch=32", "epochs=16"),
+    "without the instruction": ("batch=32", "epochs=16", "instruction=false"),
+}
+UNSEEN = 10_000  # the first seed of the held-out scenes: none of them had been looked at before the gates were taught
 POLLS = ("poll:2", "poll:5")
-NEAR, WIDE = 1.0, 2.0  # seconds of tolerance
 METHOD = (
-    "The gate is taught on scenes of the photo world's training side and on latent streams, and chosen there: weights and "
-    "threshold have seen nothing of what it is tested on. Held-out scenes share no cut-out and no place with those, and are "
+    "The gate is taught on scenes of the photo world's training side and chosen there: weights and threshold have seen "
+    "nothing of what it is tested on. Held-out scenes share no cut-out and no place with those, and are "
     "asked in wordings that were not taught. What happens in the real clips was written down by hand "
     "(benchmarks/real_clips.py). Every gate watches the same pictures, eight a second, by itself from the first to the last, "
     "with the same encoders, policy and answerer. An utterance counts when it comes within the tolerance of something that is "
@@ -41,50 +46,11 @@ METHOD = (
 )
 
 
-class EachOnce:
-    """Eyes that use each encoder once on each frame, whoever asks."""
-
-    def __init__(self, eyes: Any) -> None:
-        self._eyes, self.models = eyes, eyes.models
-        self.seen: dict[tuple[str, int], dict[str, Any]] = {}
-
-    def look(self, frame: Any, looks: Any) -> Any:
-        from dataclasses import replace
-
-        from serval.encoders.percept import Looks, Percept
-
-        fields = {"detect": ("detections",), "features": ("feature", "tags"), "hands": ("hands",), "text": ("text",)}
-        known = self.seen.setdefault((frame.source, frame.index), {})
-        wanted = [name for name in fields if getattr(looks, name)]
-        if missing := [name for name in wanted if any(each not in known for each in fields[name])]:
-            found = self._eyes.look(frame, Looks(**dict.fromkeys(missing, True)))
-            known |= {each: getattr(found, each) for name in missing for each in fields[name]}
-        blank = Percept(frame.source, frame.index, frame.time, frame.luma, frame.sha256, frame.width, frame.height)
-        return replace(blank, **{each: known[each] for name in wanted for each in fields[name]})
-
-
-@dataclass
-class Tally:
-    """One gate over many streams, an entry for each stream."""
-
-    runs: list[Any] = field(default_factory=list)
-    kinds: dict[str, list[Any]] = field(default_factory=dict)  # by what is asked
-    answers: int = 0
-    instruction_minutes: float = 0.0
-
-    def counts(self, tolerance: float) -> Any:
-        """(streams, 4): hits, missed, duplicates, false."""
-        from serval.evaluation.streaming import score_triggers
-
-        found = [score_triggers(run.happened, run.said, tolerance=tolerance, seconds=run.seconds) for run in self.runs]
-        return np.array([(each.hits, each.missed, each.duplicates, each.false) for each in found])
-
-
 def run(quick: bool) -> Result:
     from serval.data.gate_data import LOOKS
     from serval.encoders.eyes import Eyes
 
-    paths = trained(quick)
+    paths = {key: folder / "gate.safetensors" for key, folder in trained(quick, VARIANTS).items()}
     eyes = Eyes.open(LOOKS)
     seeds = SEEDS[:1] if quick else SEEDS
     learned = [f"learned:{paths[SHIPPED, seed]}" for seed in seeds]
@@ -100,7 +66,7 @@ def run(quick: bool) -> Result:
         kinds_table(held, learned, "Held-out scenes by what is asked, F1 ±2 s"),
         kinds_table(real, learned, "Real clips by what is asked, F1 ±2 s"),
         ablations(paths, tests, seeds),
-        latent_table(paths, seeds),
+        latent_table(trained(quick, LATENT, "latent"), seeds),
         cost(paths[SHIPPED, 0], eyes),
     ]
     gains = {"held-out scenes": gain(held, learned), "real clips": gain(real, learned)}
@@ -113,25 +79,22 @@ def run(quick: bool) -> Result:
     return Result(tuple(tables), METHOD, targets, data)
 
 
-def trained(quick: bool) -> dict[tuple[str, int], Path]:
-    """Every variant and seed's folder of weights; what is missing is made and taught."""
+def trained(quick: bool, variants: Mapping[str, tuple[str, ...]], world: str = "watched") -> dict[tuple[str, int], Path]:
+    """Every variant and seed's folder; what is missing is made and taught."""
     from rich.console import Console
 
     from serval.training.run import RunRequest, run_recipe
 
-    data, paths = RUNS / "data.safetensors", {}
+    data, folders = RUNS / "data.safetensors", {}
     if not data.exists():
         make_data(data)
-    wanted = [(name, seed) for name in VARIANTS for seed in SEEDS]
-    for name, seed in steps(wanted[:1] if quick else wanted, "teaching"):
-        folder = RUNS / f"{name.replace(' ', '-').replace(chr(39), '')}-{seed}"
-        paths[name, seed] = folder / "gate.safetensors"
-        if not paths[name, seed].exists():
-            options = (f"data={data}", f"seed={seed}", *VARIANTS[name])
+    wanted = [(name, seed) for name in variants for seed in SEEDS]
+    for name, seed in steps(wanted[:1] if quick else wanted, f"teaching, {world}"):
+        folder = folders[name, seed] = RUNS / f"{world}-{name.replace(' ', '-')}-{seed}"
+        if not (folder / "weights.safetensors").exists():
+            options = (f"data={data}", f"world={world}", f"seed={seed}", *variants[name])
             run_recipe(RunRequest("gate", options, folder, resume=folder.exists()), Console(quiet=True))
-    if quick:
-        paths = dict.fromkeys(((name, seed) for name, seed in wanted), next(iter(paths.values())))
-    return paths
+    return dict.fromkeys(wanted, folders[wanted[0]]) if quick else folders
 
 
 def make_data(path: Path) -> None:
@@ -140,7 +103,7 @@ def make_data(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     watched = list(gate_data.watched(gate_data.training_streams(), Eyes.open(gate_data.LOOKS)))
-    gate_data.write(path, {gate_data.WATCHED: watched, gate_data.LATENT: gate_data.latent(0, 400)})
+    gate_data.write(path, {gate_data.WATCHED: watched, gate_data.LATENT: gate_data.latent(0, gate_data.LATENT_STREAMS)})
 
 
 def held_out(quick: bool, gates: Sequence[str | None], eyes: Any) -> tuple[dict[str, Tally], list[tuple[list[str], list[Any]]]]:
@@ -148,7 +111,7 @@ def held_out(quick: bool, gates: Sequence[str | None], eyes: Any) -> tuple[dict[
     from serval.data import gate_data
     from serval.data.gate_streams import OTHER_PHRASES, asked, streams
 
-    made = streams("test", street=1 if quick else 16, quiet=0 if quick else 5, seconds=60.0)
+    made = streams("test", street=1 if quick else 16, quiet=0 if quick else 5, seconds=60.0, first=UNSEEN)
     tests, tallies = [], dict[str, Tally]()
     for stream in steps(made, "held-out scenes"):
         once = EachOnce(eyes)
@@ -159,74 +122,6 @@ def held_out(quick: bool, gates: Sequence[str | None], eyes: Any) -> tuple[dict[
         for gate, tally in watch([(stream, understood)], gates, once).items():
             merge(tallies.setdefault(gate, Tally()), tally)
     return tallies, tests
-
-
-def watch(
-    streams: Sequence[tuple[Any, Sequence[tuple[str, str, tuple[float, ...]]]]],
-    gates: Sequence[str | None],
-    eyes: Any,
-    about: str = "",
-) -> dict[str, Tally]:
-    """Each stream with its instructions (words, kind, when due) under every gate, from the first picture to the last."""
-    from serval.assistant.answers.template import TemplateAnswerer
-    from serval.assistant.assembly import Understood
-    from serval.assistant.instructions.instruction import Instruction
-    from serval.assistant.instructions.understand import understand
-    from serval.evaluation.free_running import FreeRun
-    from serval.evaluation.lockstep import run_gates
-    from serval.evaluation.streaming import Moment
-
-    tallies = {gate or "serval": Tally() for gate in gates}
-    for stream, asks in steps(streams, about) if about else streams:
-        standing = [
-            Understood(Instruction(id=f"i{number}", text=text), understand(text)) for number, (text, _, _) in enumerate(asks)
-        ]
-        frames = 0
-
-        def counted(frames_: Iterable[Any]) -> Iterable[Any]:
-            nonlocal frames
-            for frame in frames_:
-                frames += 1
-                yield frame
-
-        runs = run_gates(counted(stream.frames()), standing, gates, eyes=eyes, answerer=TemplateAnswerer())
-        for gate, found in runs.items():
-            tally = tallies[gate]
-            happened = [[Moment(time, f"i{number}") for time in due] for number, (_, _, due) in enumerate(asks)]
-            said = [[Moment(each.time, f"i{number}") for each in found.moments(f"i{number}")] for number in range(len(asks))]
-            words = sum(len(event.text.split()) for event in found.said)
-            tally.runs.append(FreeRun(_flat(happened), _flat(said), found.seconds, frames * len(asks), words))
-            for number, (_, kind, _) in enumerate(asks):
-                one = FreeRun(tuple(happened[number]), tuple(said[number]), found.seconds, frames)
-                tally.kinds.setdefault(kind, []).append(one)
-            tally.answers += found.answers
-            tally.instruction_minutes += found.seconds * len(asks) / 60
-    return tallies
-
-
-def merge(into: Tally, other: Tally) -> None:
-    into.runs += other.runs
-    for kind, runs in other.kinds.items():
-        into.kinds.setdefault(kind, []).extend(runs)
-    into.answers += other.answers
-    into.instruction_minutes += other.instruction_minutes
-
-
-def f1(counts: Any) -> float:
-    """Of counts (streams, 4)."""
-    hits, missed, duplicates, false = counts.sum(0)
-    total = 2 * hits + missed + duplicates + false
-    return float(2 * hits / total) if total else 1.0
-
-
-def gain(tallies: dict[str, Tally], learned: Sequence[str]) -> Any:
-    """By how much the taught gates' F1, the mean over their seeds, is above that of the instructions' own gates."""
-    from serval.evaluation.bootstrap import bootstrap
-
-    own, taught = tallies["serval"].counts(WIDE), [tallies[each].counts(WIDE) for each in learned]
-    return bootstrap(
-        len(own), lambda drawn: float(np.mean([f1(each[drawn]) for each in taught])) - f1(own[drawn]), seed=0, rounds=2000
-    )
 
 
 def gates_table(title: str, tallies: dict[str, Tally], learned: Sequence[str], note: str) -> Table:
@@ -342,7 +237,7 @@ def _wakes(path: Path, items: Sequence[Any], kinds: Sequence[str]) -> dict[str, 
     return made | {"delay": float(np.mean(whole.delays or [np.nan])), "false": 60 * whole.false / whole.seconds}
 
 
-def latent_table(paths: dict[tuple[str, int], Path], seeds: Sequence[int]) -> Table:
+def latent_table(folders: dict[tuple[str, int], Path], seeds: Sequence[int]) -> Table:
     """Streams in which a change counts by what was asked and by how long it lasts."""
     from safetensors.torch import load_file
 
@@ -367,10 +262,10 @@ def latent_table(paths: dict[tuple[str, int], Path], seeds: Sequence[int]) -> Ta
         return 2 * hits / max(said + due, 1)
 
     rows: list[tuple[Cell, ...]] = [("how much changed", round(judged(_jumps(every[True]), every[True]), 2), "")]
-    for name in VARIANTS:
+    for name in LATENT:
         found = []
         for seed in seeds:
-            tensors = load_file(paths[name, seed].with_name("weights.safetensors"))
+            tensors = load_file(folders[name, seed] / "weights.safetensors")
             model = recipe.Taught("window" if "window" in name else "gru", latent=every[True][0].frames.shape[-1])
             model.load_state_dict(tensors)
             items = every["instruction" not in name]
@@ -415,10 +310,6 @@ def cost(path: Path, eyes: Any) -> Table:
         size = path.stat().st_size // 1024 if name == "learned" else 0
         rows.append((name, round(1000 * float(np.mean(taken)), 3), round(1000 * float(np.percentile(taken, 95)), 3), size))
     return Table("What a gate costs a frame", ("gate", "mean ms", "p95 ms", "weights KB"), tuple(rows))
-
-
-def _flat(moments: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    return tuple(each for some in moments for each in some)
 
 
 def _minutes(tallies: dict[str, Tally]) -> float:

@@ -125,9 +125,12 @@ class Asked:
 
 
 def streams(
-    side: Side, *, street: int = 0, table: int = 0, quiet: int = 0, montage: int = 0, seconds: float = 50.0
+    side: Side, *, street: int = 0, table: int = 0, quiet: int = 0, montage: int = 0, seconds: float = 50.0, first: int = 0
 ) -> list[Stream]:
     """So many streams of each kind. Every other busy one of the training side is cut to a quiet scene at its end.
+
+    Args:
+        first: the seed from which on scenes are taken.
 
     Raises:
         PartMissing: the photographs are not on this machine.
@@ -135,12 +138,12 @@ def streams(
     """
     made = []
     cut = side == "train"  # the test side has one place, and a cut to the same place is none
-    tails = _fresh(side, "nothing", TAIL) if cut else iter(())
+    tails = _fresh(side, "nothing", TAIL, first) if cut else iter(())
     for kind, count in (("street", street), ("table", table), ("nothing", quiet)):
-        for number, world in enumerate(islice(_fresh(side, kind, seconds), count)):
+        for number, world in enumerate(islice(_fresh(side, kind, seconds, first), count)):
             worlds = (world, next(tails)) if cut and number % 2 and kind != "nothing" else (world,)
             made.append(Stream(f"{side}-{world.name}", worlds))
-    shots = (replace(world, seconds=SHORT) for world in _fresh(side, "nothing", TAIL))
+    shots = (replace(world, seconds=SHORT) for world in _fresh(side, "nothing", TAIL, first))
     for number in range(montage):
         drawn = tuple(islice(shots, 8))
         kept = drawn[:1] + tuple(b for a, b in pairwise(drawn) if a.background is not b.background)
@@ -185,8 +188,8 @@ def asked(stream: Stream, *, phrases: Phrases = PHRASES, absent: Sequence[str] =
     return made
 
 
-def _fresh(side: Side, kind: str, seconds: float) -> Iterator[PhotoWorld]:
-    return (world for world in scenes(side, kind, seconds=seconds) if world.seed not in MEASURED)
+def _fresh(side: Side, kind: str, seconds: float, first: int) -> Iterator[PhotoWorld]:
+    return (world for world in scenes(side, kind, seconds=seconds, start=first) if world.seed not in MEASURED)
 
 
 def _stayed(comes: Sequence[float], ends: Sequence[float], starts: Sequence[float]) -> list[float]:

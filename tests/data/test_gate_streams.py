@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serval.assistant.gates.learned.reader import FEATURE, FRAME, INSTRUCTION
+from serval.assistant.gates.learned.reader import FRAME, INSTRUCTION
 from serval.data import gate_data, gate_streams
 from serval.data.gate_streams import (
     CHOOSING_PHRASES,
@@ -104,7 +104,7 @@ class Looker:
         scores = np.full(80, 0.01, np.float32)
         scores[16] = 0.9
         seen = (Detection(Box(0.3, 0.3, 0.6, 0.9), scores),)
-        feature = np.ones(FEATURE, np.float32)
+        feature = np.ones(1280, np.float32)
         return Percept(frame.source, frame.index, frame.time, frame.luma, feature=feature, detections=seen, hands=(), text=())
 
 
@@ -114,7 +114,7 @@ def test_a_watched_stream_is_kept_for_all_that_is_asked_of_it(monkeypatch):
     made = asked(stream, absent=gate_data.NOT_THERE)
     moments = len(kept["times"])
     assert 8 <= moments <= 4 * FPS and kept["frames"].shape == (len(made), moments, FRAME)
-    assert kept["blank"].shape == (moments, FRAME) and kept["features"].shape == (moments, FEATURE)
+    assert kept["blank"].shape == (moments, FRAME)
     assert kept["instructions"].shape == (len(made), INSTRUCTION)
     for row, each in zip(kept["due"], made, strict=True):
         assert row[row.isfinite()].tolist() == pytest.approx(each.due)

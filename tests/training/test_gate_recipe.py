@@ -5,12 +5,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from serval.assistant.gates.learned.gate import read_weights
-from serval.assistant.gates.learned.reader import FEATURE, FRAME, INSTRUCTION, RULE
+from serval.assistant.gates.learned.reader import FIRED, FRAME, INSTRUCTION, RULE
 from serval.conversation.sequence import IGNORED
 from serval.refusal import Refusal
-from serval.training.batches import shuffled
 from serval.training.recipes.gate import (
-    Alternating,
     Item,
     Taught,
     balanced,
@@ -28,20 +26,22 @@ from serval.weights.checkpoint import SafetensorsCheckpoint
 
 def item(due, length=12, step=0.5, width=3):
     times = torch.arange(length) * step
-    return Item(times, torch.zeros(length, width), None, torch.zeros(INSTRUCTION), torch.tensor(due, dtype=torch.float32))
+    return Item(times, torch.zeros(length, width), torch.zeros(INSTRUCTION), torch.tensor(due, dtype=torch.float32))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Streams in which one number says when to speak, if the instruction's first number is 1."""
     generator, tensors = torch.Generator().manual_seed(0), {}
-    for world, count, width in (("watched", 14, FRAME), ("latent", 4, 8)):
+    for world, count, width in (("watched", 14, FRAME), ("latent", 14, 8)):
         for number in range(count):
             length = 30 + number
             frames = 0.1 * torch.randn(2, length, width, generator=generator)
             at = 5 + number
             frames[:, at : at + 3, 1] += 3
             frames[..., RULE] = 0.5
+            if world == "watched":
+                frames[..., FIRED] = 0
             told = torch.zeros(2, INSTRUCTION)
             told[0, 0] = 1
             made = {
@@ -51,8 +51,6 @@ def data(tmp_path_factory):
                 "instructions": told.half(),
                 "due": torch.tensor([[at * 0.5], [float("nan")]]),
             }
-            if world == "watched":
-                made["features"] = torch.zeros(length, FEATURE).half()
             tensors |= {f"{world}.{number}.{name}": each for name, each in made.items()}
     path = tmp_path_factory.mktemp("gate") / "data.safetensors"
     save_file(tensors, path)
@@ -91,26 +89,9 @@ def test_the_threshold_is_the_one_that_speaks_best():
     assert spoken(values, one.times, 0.3) == [4.0, 8.0] and spoken(values, one.times, threshold) == [4.0]
 
 
-def test_every_fourth_batch_is_of_the_other_kind_from_any_number_on():
-    def batches(names):
-        return shuffled(list(names), 1, lambda each: {"name": each[0]}, seed=0)
-
-    def taken(first, count):
-        both = Alternating(batches("abc"), batches("xyz"))
-        both.state = first
-        return [batch["name"] for batch, _ in zip(both, range(count), strict=False)]
-
-    whole = taken(0, 12)
-    assert len(Alternating(batches("abc"), batches("xyz"))) == 4
-    assert [name in "xyz" for name in whole] == [False, False, False, True] * 3
-    assert set(whole[3::4]) == set("xyz") and set(whole[:3]) == set("abc")
-    assert taken(5, 7) == whole[5:]
-
-
 def test_padding_is_not_taught():
     batch = collate([item([2.0]), item([], length=5)])
     assert batch["targets"].shape == (2, 12) and (batch["targets"][1, 5:] == IGNORED).all()
-    assert "features" not in batch
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +114,24 @@ def test_learns_to_speak_for_those_who_asked(data, run):
 def test_the_same_seed_learns_the_same(data, tmp_path):
     first, second, other = (tmp_path / name for name in ("first", "second", "other"))
     for folder, seed in ((first, 4), (second, 4), (other, 5)):
-        Trainer(recipe(data, epochs=1, seed=seed, body="window", latent=False), folder).run()
+        Trainer(recipe(data, epochs=1, seed=seed, body="window"), folder).run()
     one, two, three = (load_file(folder / "gate.safetensors") for folder in (first, second, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not torch.equal(one["look.weight"], three["look.weight"])
+    assert not torch.equal(one["moment.weight"], three["moment.weight"])
     assert "body.layers.0.weight" in one
+
+
+def test_latent_streams_teach_the_same_network_and_make_no_gate(data, tmp_path):
+    made = recipe(data, world="latent", epochs=12, batch=4, dropout=0.0, learning_rate=5e-3, seed=1)
+    Trainer(made, tmp_path / "run").run()
+    assert not (tmp_path / "run" / "gate.safetensors").exists()
+    model = Taught(latent=8)
+    model.load_state_dict(load_file(tmp_path / "run" / "weights.safetensors"))
+    items = [each for stream in streams(SafetensorsCheckpoint(data), "latent") for each in stream]
+    values = scores(model, items)
+    threshold, f1 = best_threshold(values, items)
+    said = [spoken(each, item.times, threshold) for each, item in zip(values, items, strict=True)]
+    assert f1 > 0.8 and sum(map(len, said[1::2])) <= 2
 
 
 def test_without_the_instruction_or_the_rule_neither_is_seen(data):
@@ -153,15 +147,20 @@ def test_shows_its_stages_without_numbers(data):
     assert all(each.is_meta for each in model.parameters())
 
 
+def test_a_world_that_is_not_in_the_file_is_refused(data, tmp_path):
+    save_file({n: e for n, e in load_file(data).items() if n.startswith("watched")}, tmp_path / "data.safetensors")
+    with pytest.raises(Refusal, match="there are no latent streams"):
+        recipe(tmp_path / "data.safetensors", world="latent")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda t: {}, "there are no watched streams"),
-        (lambda t: {n: e for n, e in t.items() if n != "watched.3.features"}, "watched stream 3 is not whole"),
+        (lambda t: {n: e for n, e in t.items() if n != "watched.3.blank"}, "watched stream 3 is not whole"),
         (lambda t: t | {"watched.3.times": torch.zeros(3)}, "watched stream 3 is not whole"),
         (lambda t: t | {"watched.3.times": torch.zeros(0)}, "watched stream 3 is not whole"),
         (lambda t: t | {"watched.3.instructions": torch.zeros(2, 5)}, "watched stream 3 is not whole"),
-        (lambda t: {n: e for n, e in t.items() if n.startswith("watched")}, "there are no latent streams"),
     ],
 )
 def test_data_that_are_not_whole_are_refused(data, spoil, said, tmp_path):

@@ -2,10 +2,12 @@
 
     python -m serval.data.gate_data gate_data.safetensors
     serval train gate data=gate_data.safetensors balance=focal seed=0
+    serval train gate data=gate_data.safetensors world=latent
 
 Silence is twenty times as frequent as speech, so how the two are weighed is an option. Every seventh stream is kept back: on
 those the threshold is chosen, by how well the gate does when it runs by itself. The result is ``gate.safetensors``, which
-``serval watch --gate learned:FILE`` takes.
+``serval watch --gate learned:FILE`` takes. From latent streams the same network learns what no rule about change can do, but
+nothing of what a watcher sees: no gate comes of it.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from torch.nn.utils.rnn import pad_sequence
 from serval.assistant.gates.gate import Score
 from serval.assistant.gates.learned.gate import THRESHOLD
 from serval.assistant.gates.learned.head import HIDDEN, Body, GateHead
-from serval.assistant.gates.learned.reader import FEATURE, FRAME, INSTRUCTION, RULE, SENTENCE
+from serval.assistant.gates.learned.reader import FIRED, FRAME, INSTRUCTION, RULE, SENTENCE
 from serval.assistant.policy import Policy
 from serval.conversation.sequence import IGNORED
 from serval.refusal import Refusal
-from serval.training.batches import Batch, Batches, Numbered, shuffled
+from serval.training.batches import Batch, Batches, shuffled
 from serval.training.objectives.balance import PLAIN, SILENT, SPEAK, Balance
 from serval.training.objectives.gate import Gate
 from serval.training.recipe import Recipe
@@ -40,13 +42,14 @@ log = logging.getLogger(__name__)
 
 SPEAKING = 1.0  # seconds from when something is due in which it is right to speak
 EARLY, LATE = 0.5, 1.0  # seconds before and after those that teach nothing
+JITTER = 0.3  # standard deviation of the factor of each number in a lesson
 FORGETS = 0.4  # share of lessons in which the sentence is not heard, only what the grammar understood of it
 TOLERANCE = 2.0  # seconds either way, of the score that the threshold is chosen by
 THRESHOLDS = tuple(round(0.05 * each, 2) for each in range(1, 20))
 KEPT_BACK = 7  # every seventh stream
 _AS_GOOD = 0.01  # of F1, within which thresholds are as good as the best: it is noisy
-_OTHER = 4  # every fourth batch is of latent streams
 
+World = Literal["watched", "latent"]
 Balancing = Literal["plain", "weighted", "focal", "class-balanced"]
 
 
@@ -57,14 +60,12 @@ class Item:
     Attributes:
         times: (n,) seconds of its moments.
         frames: (n, width); `FRAME` numbers where somebody watched.
-        features: (n, 1280), or None where nobody did.
         instruction: (`INSTRUCTION`,).
         due: when to speak, in seconds.
     """
 
     times: Tensor
     frames: Tensor
-    features: Tensor | None
     instruction: Tensor
     due: Tensor
 
@@ -90,10 +91,10 @@ class Timed(Protocol):
 
 
 class Taught(nn.Module):
-    """The gate's head, and a first layer for streams that no encoder saw; what comes after it they share.
+    """The gate's head, with a first layer of their own for streams that no encoder saw.
 
     Args:
-        latent: numbers of a moment of the latter; 0 without any.
+        latent: numbers of a moment of such; 0 for streams that were watched.
     """
 
     def __init__(self, body: Body = "gru", dropout: float = 0.0, latent: int = 0) -> None:
@@ -104,67 +105,64 @@ class Taught(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """(batch, n) logits of speaking."""
         frames, instruction = batch["frames"].float(), batch["instruction"].float()
-        if (
-            self.training and "features" in batch
-        ):  # there are many ways to say a thing, and what the grammar understood should do without most
+        if self.latent is not None:
+            return self.head.decide(self.latent(frames), instruction, self.head.start(len(frames)))[0]
+        if self.training:  # there are many ways to say a thing, and what the grammar understood should do without most
             keep = torch.rand(len(frames), 1, device=frames.device) >= FORGETS
             instruction = torch.cat([instruction[:, :SENTENCE] * keep, instruction[:, SENTENCE:]], -1)
-        if self.latent is not None and "features" not in batch:
-            moments = self.latent(frames)
-        else:
-            moments = self.head.embed(frames, batch["features"].float())
-        return self.head.decide(moments, instruction, self.head.start(len(frames)))[0]
+            factor = 1 + JITTER * torch.randn_like(frames[:, :1])  # elsewhere things are of other sizes, and surer or less sure
+            factor[..., FIRED] = 1
+            frames = frames * factor
+        return self.head(frames, instruction)[0]
 
 
 def recipe(
     data: Path = Path("gate_data.safetensors"),
+    world: World = "watched",
     balance: Balancing = "plain",
     body: Body = "gru",
     instruction: bool = True,
     rule: bool = True,
-    latent: bool = True,
     learning_rate: float = 3e-3,
     weight_decay: float = 0.05,
     dropout: float = 0.2,
-    epochs: float = 8.0,
+    epochs: float = 24.0,
     batch: int = 16,
     seed: int = 0,
 ) -> Recipe:
     """A small network over what the watcher sees anyway.
 
     Args:
+        world: streams that were "watched", or "latent" ones, for an experiment.
         balance: "plain"; "weighted" by inverse frequency; "focal" with gamma 2; "class-balanced" with beta 0.9999.
         body: "gru", or a "window" of the last 31 moments.
         instruction: without it the gate is told nothing of what was asked, to see what that is worth.
         rule: show it what the gate that needs no training finds.
-        latent: learn from latent streams too.
     """
     file = SafetensorsCheckpoint(data)
 
     @cache
-    def items(world: str) -> list[list[Item]]:
+    def made() -> list[list[Item]]:
         return list(streams(file, world, instruction=instruction, rule=rule))
 
+    @cache
     def taught() -> list[Item]:
-        return [item for number, stream in enumerate(items("watched")) if number % KEPT_BACK for item in stream]
+        return [item for number, stream in enumerate(made()) if number % KEPT_BACK for item in stream]
 
     def model(device: torch.device) -> nn.Module:
         with device:
-            return Taught(body, dropout, items("latent")[0][0].frames.shape[-1] if latent else 0)
+            return Taught(body, dropout, made()[0][0].frames.shape[-1] if world == "latent" else 0)
 
     def batches(stage: Stage) -> Batches:
-        watched = shuffled(taught(), stage.batch, collate, seed=seed)
-        if not latent:
-            return watched
-        other = shuffled([item for stream in items("latent") for item in stream], stage.batch, collate, seed=seed)
-        return Alternating(watched, other)
+        return shuffled(taught(), stage.batch, collate, seed=seed)
 
     def save(trained: nn.Module, folder: Path) -> None:
         assert isinstance(trained, Taught)
-        kept = [item for stream in items("watched")[::KEPT_BACK] for item in stream]
+        kept = [item for stream in made()[::KEPT_BACK] for item in stream]
         threshold, f1 = best_threshold(scores(trained, kept), kept)
         log.info("threshold %.2f: F1 %.3f within %g s on streams kept back", threshold, f1, TOLERANCE)
-        write_gate(trained.head, threshold, folder / "gate.safetensors")
+        if world == "watched":
+            write_gate(trained.head, threshold, folder / "gate.safetensors")
 
     learn = Stage(
         name="gate",
@@ -178,7 +176,7 @@ def recipe(
     return Recipe(model, [learn], {"streams": batches}, save, seed)
 
 
-def streams(file: SafetensorsCheckpoint, world: str, *, instruction: bool = True, rule: bool = True) -> Iterator[list[Item]]:
+def streams(file: SafetensorsCheckpoint, world: World, *, instruction: bool = True, rule: bool = True) -> Iterator[list[Item]]:
     """The streams of a world, "watched" or "latent", each with all that is asked of it.
 
     Raises:
@@ -188,49 +186,29 @@ def streams(file: SafetensorsCheckpoint, world: str, *, instruction: bool = True
     numbers = sorted(int(parts[1]) for parts in mine if len(parts) == 3 and parts[1].isdecimal())
     if not numbers:
         raise Refusal(file.name, f"there are no {world} streams in it", "make it with: python -m serval.data.gate_data FILE")
-    names = ("times", "frames", "blank", "instructions", "due", *(("features",) if world == "watched" else ()))
+    names = ("times", "frames", "blank", "instructions", "due")
     for number in numbers:
         wrong = [name for name in names if f"{world}.{number}.{name}" not in file.names()]
         found = {name: file.tensor(f"{world}.{number}.{name}") for name in names if name not in wrong}
         if wrong or not _fit(found, world):
             raise Refusal(file.name, f"{world} stream {number} is not whole", "make it again")
-        features = found.get("features")
         if not rule and world == "watched":
             found["frames"] = found["frames"].clone()  # the file's own memory is shared
             found["frames"][..., RULE] = 0
         made = []
         for frames, asked, due in zip(found["frames"], found["instructions"], found["due"], strict=True):
             told = asked if instruction else torch.zeros_like(asked)
-            made.append(Item(found["times"], frames if instruction else found["blank"], features, told, due[due.isfinite()]))
+            made.append(Item(found["times"], frames if instruction else found["blank"], told, due[due.isfinite()]))
         yield made
 
 
 def collate(items: Sequence[Item]) -> Batch:
     """Padded on the right, where nothing is taught."""
-    batch = {
+    return {
         "frames": pad_sequence([item.frames for item in items], batch_first=True),
         "instruction": torch.stack([item.instruction for item in items]),
         "targets": pad_sequence([item.targets for item in items], batch_first=True, padding_value=IGNORED),
     }
-    looks = [item.features for item in items if item.features is not None]
-    return batch | ({"features": pad_sequence(looks, batch_first=True)} if looks else {})
-
-
-class Alternating:
-    """Three batches that were watched, then one of the other kind; an epoch is one of the former."""
-
-    def __init__(self, watched: Numbered, other: Numbered) -> None:
-        self.state, self._watched, self._other = 0, watched, other
-
-    def __len__(self) -> int:
-        return -(-len(self._watched) * _OTHER // (_OTHER - 1))
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            turn, place = divmod(self.state, _OTHER)
-            source, number = (self._other, turn) if place == _OTHER - 1 else (self._watched, turn * (_OTHER - 1) + place)
-            source.state, self.state = number, self.state + 1
-            yield next(iter(source))
 
 
 def balanced(balance: Balancing, items: Sequence[Item]) -> Balance:
@@ -301,7 +279,7 @@ def write_gate(head: GateHead, threshold: float, path: Path) -> None:
     save_file(tensors | {THRESHOLD: torch.tensor(threshold)}, path)
 
 
-def _fit(found: Mapping[str, Tensor], world: str) -> bool:
+def _fit(found: Mapping[str, Tensor], world: World) -> bool:
     """Whether a stream's tensors have shapes that belong together."""
     tasks, moments = found["due"].shape[:1], found["times"].shape
     width = found["frames"].shape[-1:]
@@ -311,5 +289,5 @@ def _fit(found: Mapping[str, Tensor], world: str) -> bool:
         and found["frames"].shape == (*tasks, *moments, *width)
         and found["blank"].shape == (*moments, *width)
         and found["instructions"].shape == (*tasks, INSTRUCTION)
-        and (world != "watched" or (width == (FRAME,) and found["features"].shape == (*moments, FEATURE)))
+        and (world != "watched" or width == (FRAME,))
     )

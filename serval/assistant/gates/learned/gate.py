@@ -58,9 +58,9 @@ class LearnedGate:
 
     def step(self, state: Heard, view: View) -> tuple[Heard, Score]:
         if self._reader.due(state.reading, view):
-            reading, frame, feature = self._reader.read(state.reading, view)
+            reading, frame = self._reader.read(state.reading, view)
             with torch.inference_mode():
-                logit, body = self._head(self._tensor(frame), self._tensor(feature), self._instruction, state.body)
+                logit, body = self._head(self._tensor(frame), self._instruction, state.body)
             value = round(float(torch.sigmoid(logit[0, 0].float())), 4)
             recent = [each for each in state.recent if view.time - each.time <= _RECENT]
             state = Heard(reading, body, value, (*recent, *self._reader.fitting.changes(view))[-_MOST:])

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from serval.assistant.gates.learned.reader import FEATURE, FRAME, INSTRUCTION
+from serval.assistant.gates.learned.reader import FIRED, FRAME, INSTRUCTION
 
 Body = Literal["gru", "window"]
 HIDDEN: Final = 64
-_SEEN, _ASKED, _KERNEL, _DILATIONS = 16, 32, 3, (1, 2, 4, 8)
+_ASKED, _KERNEL, _DILATIONS = 32, 3, (1, 2, 4, 8)
+_TRUST, _RARELY = 3.0, -2.0  # logits
 
 
 class GateHead(nn.Module):
     """A moment's numbers, scaled and shifted by the instruction (FiLM, Perez et al. 2018, arXiv:1709.07871), then what came
-    before, then one number.
+    before, then one number: by how much what the untaught gate says is wrong. A new head corrects nothing, and speaks when
+    that gate does.
 
     Args:
         body: "gru", or "window": dilated causal convolutions over the last 31 moments.
@@ -25,24 +27,22 @@ class GateHead(nn.Module):
 
     def __init__(self, body: Body = "gru", dropout: float = 0.0) -> None:
         super().__init__()
-        self.look = nn.Linear(FEATURE, _SEEN)
-        self.moment = nn.Linear(FRAME + _SEEN, HIDDEN)
+        self.moment = nn.Linear(FRAME, HIDDEN)
         self.norm = nn.LayerNorm(HIDDEN)
         self.asked = nn.Linear(INSTRUCTION, _ASKED)
         self.scale, self.shift = nn.Linear(_ASKED, HIDDEN), nn.Linear(_ASKED, HIDDEN)
         self.body: Recurrent | Window = Recurrent(HIDDEN) if body == "gru" else Window(HIDDEN)
         self.speak = nn.Linear(2 * HIDDEN, 1)
+        self.trust = nn.Parameter(torch.tensor(_TRUST))  # in the untaught gate
+        nn.init.zeros_(self.speak.weight)
+        nn.init.constant_(self.speak.bias, _RARELY)
         self.dropout = nn.Dropout(dropout)
 
-    def embed(self, frames: Tensor, features: Tensor) -> Tensor:
-        """(batch, n, `HIDDEN`) of frames (batch, n, `FRAME`) and what they look like (batch, n, 1280)."""
-        return self.moment(self.dropout(torch.cat([frames, self.look(features)], -1)))
-
     def decide(self, moments: Tensor, instruction: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits of speaking (batch, n), and the state after the last of these moments.
+        """By how much each moment is one to speak at, as logits (batch, n), and the state after the last of them.
 
         Args:
-            moments: (batch, n, `HIDDEN`) as `embed` gives them.
+            moments: (batch, n, `HIDDEN`) that somebody has made of what was seen.
             instruction: (batch, `INSTRUCTION`).
             state: of the body, see `start`.
         """
@@ -52,10 +52,12 @@ class GateHead(nn.Module):
         return self.speak(self.dropout(torch.cat([now, past], -1)))[..., 0], state
 
     def forward(
-        self, frames: Tensor, features: Tensor, instruction: Tensor, state: tuple[Tensor, ...] | None = None
+        self, frames: Tensor, instruction: Tensor, state: tuple[Tensor, ...] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """`decide` of `embed`; from the start without a state."""
-        return self.decide(self.embed(frames, features), instruction, self.start(len(frames)) if state is None else state)
+        """Logits of speaking (batch, n) of frames (batch, n, `FRAME`), and the state after them; from the start without one."""
+        moments = self.moment(self.dropout(frames))
+        more, state = self.decide(moments, instruction, self.start(len(frames)) if state is None else state)
+        return self.trust * frames[..., FIRED] + more, state
 
     def start(self, batch: int = 1) -> tuple[Tensor, ...]:
         """The state before anything was seen."""

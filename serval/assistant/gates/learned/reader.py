@@ -22,12 +22,13 @@ from serval.encoders.percept import Detection
 
 TICK: Final = 0.5  # seconds after which a moment is read though nobody looked: time itself may be news
 SENTENCE: Final = 384  # width of MiniLM's embedding
-FEATURE: Final = 1280  # width of Lite0's
 _KINDS, _TARGETS = tuple(ChangeKind), tuple(Target)
 INSTRUCTION: Final = SENTENCE + len(_KINDS) + len(_TARGETS) + 1
-_TRACKS, _DETECTIONS, _TRACK, _DETECTION, _PLAIN = 3, 2, 14, 8, 24
+_TRACKS, _DETECTIONS, _TRACK, _DETECTION, _PLAIN = 3, 2, 14, 8, 25
 FRAME: Final = _PLAIN + 2 * len(_KINDS) + _TRACKS * _TRACK + _DETECTIONS * _DETECTION
-RULE: Final = slice(11, 15)  # where among `FRAME` numbers stands what the untaught gate found
+RULE: Final = slice(11, 16)  # where among `FRAME` numbers stands what the untaught gate found
+FIRED: Final = 15  # the last of them: whether it has just spoken
+_JUST = 1.0  # seconds
 _FOLLOWS = 0.1  # of the newest look in the running mean of what the scene looks like
 
 Vector = NDArray[np.float32]
@@ -41,6 +42,7 @@ class Reading:
     feature: Vector | None = None  # (1280,) of the last look, of length 1
     usual: Vector | None = None  # (1280,) the running mean of such
     rule: Any = None
+    fired: float = -inf  # when the untaught gate spoke last
 
 
 class Reader:
@@ -73,24 +75,24 @@ class Reader:
         looked = view.percept.detections is not None or view.percept.feature is not None or view.percept.text is not None
         return looked or view.time - state.time >= TICK - 1e-6
 
-    def read(self, state: Reading, view: View) -> tuple[Reading, Vector, Vector]:
-        """The next state, (`FRAME`,) numbers of this moment, and (1280,) by how much it looks unlike what is usual."""
+    def read(self, state: Reading, view: View) -> tuple[Reading, Vector]:
+        """The next state, and (`FRAME`,) numbers of this moment."""
         gap = min(view.time - state.time, 3.0)
         ruled, found = self._rule.step(state.rule, view) if self._rule else (None, Score(0.0))
-        state = replace(state, time=view.time, rule=ruled)
-        unlike, jump, drift = np.zeros(FEATURE, np.float32), 0.0, 0.0
+        spoke = self._rule is not None and found.value >= self._rule.threshold
+        state = replace(state, time=view.time, rule=ruled, fired=view.time if spoke else state.fired)
+        jump, drift = 0.0, 0.0
         if view.percept.feature is not None:
             unit = view.percept.feature.astype(np.float32)
             unit /= max(float(np.linalg.norm(unit)), 1e-6)
             before, usual = (unit, unit) if state.feature is None or state.usual is None else (state.feature, state.usual)
-            unlike = (unit - usual) * 10
             jump, drift = 1 - float(unit @ before), float(np.linalg.norm(unit - usual))
             state = replace(state, feature=unit, usual=usual + _FOLLOWS * (unit - usual))
-        plain = self._plain(view, gap, found, jump, drift)
+        plain = self._plain(view, gap, found, view.time - state.fired <= _JUST, jump, drift)
         parts = (plain, self._happened(view), self._followed(view), self._seen(view))
-        return state, np.concatenate(parts).astype(np.float32), unlike
+        return state, np.concatenate(parts).astype(np.float32)
 
-    def _plain(self, view: View, gap: float, rule: Score, jump: float, drift: float) -> Vector:
+    def _plain(self, view: View, gap: float, rule: Score, fired: bool, jump: float, drift: float) -> Vector:
         percept = view.percept
         fit = [each for each in view.tracks if self.fitting.label(each.label, each.alternatives)]
         settled = [each for each in fit if each.settled]
@@ -104,7 +106,7 @@ class Reader:
                 gap, percept.detections is not None, percept.feature is not None, percept.hands is not None, reads,
                 view.change, scene.novelty, view.unresolved, min(log1p(max(view.time - scene.started, 0.0)), 4.0) / 4,
                 jump, drift,
-                rule.value, rule.momentary, bool(rule.because), rule.standby,
+                rule.value, rule.momentary, bool(rule.because), rule.standby, fired,
                 len(texts) / 3, max((each.score for each in texts), default=0.0),
                 len(hands) / 2, max((hand.score for hand in hands), default=0.0), float(near > 0),
                 len(settled) / 4, (len(fit) - len(settled)) / 2, len(view.tracks) / 6,

@@ -1,11 +1,11 @@
-"""What the measurement of the learned gate counts."""
+"""What measurements of gates count."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from benchmarks.learned_gate import EachOnce, Tally, f1, gain, merge, watch
+from benchmarks.gates import EachOnce, Tally, f1, gain, merge, watch
 from benchmarks.real_clips import TELL
 from serval.assistant.instructions.understand import understand
 from serval.encoders.percept import Looks, Percept
