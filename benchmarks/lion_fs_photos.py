@@ -295,9 +295,11 @@ def close_look(folder: Path, kept: Sequence[Any], quick: bool) -> Table:
 def closer(tower: Any, pictures: Mapping[int, Any], stream: Any, boxes: bool) -> Any:
     """From a frame's number to the general eyes' whole map of it, and the boxes to look at."""
     from serval.assistant.view_tokens import SPREAD
+    from serval.connectors.grid_reducer import average_pool
 
     def look(number: int) -> Any:
         seen = tower.encode(tower.prepare([pictures[round(float(stream.times[number]) * 8)].rgb])).map[0]
+        seen = average_pool(seen, (6, 6))  # seven by seven have no quarters
         return seen * (SPREAD / float(seen.mean((0, 1)).norm().clamp_min(1e-6))), moved(stream, number) if boxes else ()
 
     return look
