@@ -41,7 +41,7 @@ LOOKS = Looks(detect=True, features=True, hands=True, text=True)
 NOT_THERE = ("bicycle", "cat", "person", "dog")
 """Labels that are asked for in vain where they do not occur."""
 WATCHED, LATENT = "watched", "latent"
-LATENT_STREAMS = 3000  # four hundred are learnt by heart
+LATENT_STREAMS = 3000
 
 
 @dataclass(frozen=True)

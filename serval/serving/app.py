@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
 from serval.media.apart import DecoderApart
 from serval.serving import problems
@@ -60,9 +61,9 @@ def create_app(options: ServeOptions) -> FastAPI:
     for name in _ROUTES:
         app.include_router(importlib.import_module(f"serval.serving.routes.{name}").router)
 
-    def door(inner: object) -> Door:
+    def door(inner: ASGIApp) -> Door:
         service.door = Door(
-            inner,  # type: ignore[arg-type]
+            inner,
             keys,
             needed=not options.loopback or keys.any,
             hosts=(*options.hosts, options.host),

@@ -86,6 +86,8 @@ class TestStreams:
         for side, made in (("train", train), ("test", test)):
             worlds = [each for stream in made for each in stream.worlds]
             assert all(cast_of(each) <= CAST[side] and each.seed not in MEASURED for each in worlds)
+        later = streams("train", street=2, first=10_000)
+        assert all(world.seed >= 10_000 for each in later for world in each.worlds)
         assert streams("train", street=3)[1].seconds == 50.0 + TAIL and streams("train", street=3)[0].seconds == 50.0
 
     def test_a_montage_cuts_from_place_to_place(self):

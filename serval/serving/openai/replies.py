@@ -92,7 +92,11 @@ def begin(served: Service, opened: Opened, person: Person, asked: Asked) -> Runn
                 function = choose(speaker, asked.tools, wish, cancelled)
                 wish = call_of(speaker, function, wish) if function is not None else wish
                 name = function.name if function is not None else None
-                said = speaker.say(wish, cancelled, lambda piece, at=number, name=name: tell(Told(at, name, piece)))  # type: ignore[misc]
+
+                def hand_on(piece: Piece, at: int = number, name: str | None = name) -> None:
+                    tell(Told(at, name, piece))
+
+                said = speaker.say(wish, cancelled, hand_on)
             tell(Told(number, name, said))
 
     return opened.run(person, work)

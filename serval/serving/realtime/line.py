@@ -223,7 +223,7 @@ class Line:
             async for told in reader:
                 name = (told.get("event") or {}).get("instruction")
                 urgency = await run_in_threadpool(_priority, stream, name) if name else 0
-                await self._offer(lambda now, told=told, urgency=urgency: self._session.told(told, now, urgency))  # type: ignore[misc]
+                await self._offer(partial(self._session.told, told, urgency=urgency))
         finally:
             stream.feed.leave(reader)
 
