@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.assistant.gates.gate import Score
@@ -137,7 +137,6 @@ def along(policy, stream):
     return out
 
 
-@settings(deadline=None)
 @given(POLICIES, streams(), streams(), st.data())
 def test_a_decision_does_not_depend_on_what_comes_later(policy, stream, other, data):
     until = data.draw(st.integers(0, len(stream)))
@@ -146,14 +145,12 @@ def test_a_decision_does_not_depend_on_what_comes_later(policy, stream, other, d
     assert along(policy, [*stream[:until], *[(time + 1000.0, score) for time, score in other]])[:until] == full[:until]
 
 
-@settings(deadline=None)
 @given(POLICIES, streams())
 def test_no_two_wakes_within_the_refractory_time(policy, stream):
     times = [time for (time, _), (_, decision) in zip(stream, along(policy, stream), strict=True) if decision.action == "wake"]
     assert all(later - earlier >= policy.refractory for earlier, later in itertools.pairwise(times))
 
 
-@settings(deadline=None)
 @given(POLICIES, streams())
 def test_every_moment_over_the_threshold_is_told_once_and_in_order(policy, stream):
     happened = [each for _, score in stream if score.momentary and score.value >= policy.threshold for each in score.because]
@@ -164,7 +161,6 @@ def test_every_moment_over_the_threshold_is_told_once_and_in_order(policy, strea
     assert len(happened) > 16 or told == happened
 
 
-@settings(deadline=None)
 @given(POLICIES, streams())
 def test_steps_are_pure(policy, stream):
     state = policy.start()

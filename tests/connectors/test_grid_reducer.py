@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.connectors.grid_reducer import (
@@ -16,7 +16,6 @@ from serval.connectors.grid_reducer import (
 sides = st.integers(1, 4)
 
 
-@settings(deadline=None)
 @given(sides, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))
 def test_space_to_depth_is_undone_value_by_value(side, rows, columns, width):
     features = torch.randn(2, rows * side, columns * side, width)
@@ -47,7 +46,6 @@ def test_windows_of_one_are_the_flat_tokens():
     assert torch.equal(windows(features, 1).flatten(1, 3), features.flatten(1, 2))
 
 
-@settings(deadline=None)
 @given(sides, st.integers(1, 4))
 def test_pooling_by_window_and_by_grid_agree_where_the_map_divides(side, cells):
     features = torch.randn(cells * side, cells * side, 3)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.connectors.grid_reducer import average_pool
@@ -37,7 +37,6 @@ def test_a_box_of_one_cell_is_that_cell():
     assert torch.equal(box_pool(features, [Box(0.25, 0.5, 0.375, 0.75)])[0], features[2, 2])
 
 
-@settings(deadline=None)
 @given(fractions, fractions, fractions, fractions)
 def test_every_box_has_tokens_and_they_lie_within_it(x1, y1, x2, y2):
     box = Box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))

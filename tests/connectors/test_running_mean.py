@@ -1,12 +1,11 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.connectors.running_mean import RunningMean, pool_over_both, pool_over_space, pool_over_time
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=6))
 def test_however_the_stream_is_cut_the_mean_is_the_same_bit_for_bit(lengths):
     video = torch.randn(sum(lengths) + 1, 4, 3) * 1e3

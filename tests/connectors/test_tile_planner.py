@@ -1,7 +1,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.connectors.tile_planner import (
@@ -15,10 +15,8 @@ from serval.connectors.tile_planner import (
 )
 
 pixels = st.integers(1, 5000)
-quick = settings(deadline=None)
 
 
-@quick
 @given(st.integers(1, 40))
 def test_candidates_are_all_grids_within_the_budget_once(budget):
     grids = candidate_grids(budget)
@@ -26,7 +24,6 @@ def test_candidates_are_all_grids_within_the_budget_once(budget):
     assert all(columns * rows <= budget for columns, rows in grids)
 
 
-@quick
 @given(pixels, pixels, st.integers(1, 12))
 def test_a_stretched_plan_keeps_to_its_budget_and_no_grid_is_nearer(width, height, budget):
     plan = plan_stretched(width, height, tile=448, budget=budget)
@@ -36,7 +33,6 @@ def test_a_stretched_plan_keeps_to_its_budget_and_no_grid_is_nearer(width, heigh
     assert all(distance <= abs(width / height - columns / rows) for columns, rows in candidate_grids(budget))
 
 
-@quick
 @given(pixels, pixels, st.integers(1, 12))
 def test_the_boxes_tile_the_canvas(width, height, budget):
     plan = plan_stretched(width, height, tile=448, budget=budget)
@@ -62,7 +58,6 @@ def test_internvl_s_choice_within_twelve_tiles(picture, grid):
     assert (plan.columns, plan.rows) == grid
 
 
-@quick
 @given(pixels, pixels)
 def test_a_padded_plan_fits_its_canvas_touches_two_sides_and_keeps_the_aspect_ratio(width, height):
     plan = plan_padded(width, height, tile=336)
@@ -74,7 +69,6 @@ def test_a_padded_plan_fits_its_canvas_touches_two_sides_and_keeps_the_aspect_ra
     assert plan.count == plan.columns * plan.rows + 1
 
 
-@quick
 @given(pixels, pixels)
 def test_no_other_grid_would_keep_more_of_the_picture(width, height):
     grids = candidate_grids(4)
@@ -120,7 +114,6 @@ def test_texthawk_s_choice(picture, grid):
     assert plan.size == plan.canvas and plan.count == grid[0] * grid[1] + 1
 
 
-@quick
 @given(pixels, pixels)
 def test_texthawk_s_grid_is_one_of_the_nine_that_overlap_best_and_the_best_of_them(width, height):
     plan = plan_by_shape(width, height, tile=224)
@@ -159,7 +152,6 @@ def test_geopixel_s_choice_within_nine_tiles(picture, grid, size):
     assert plan.count == grid[0] * grid[1] + 1 and plan.corner == (0, 0)
 
 
-@quick
 @given(pixels, pixels, st.integers(1, 12))
 def test_geopixel_s_plan_keeps_to_its_budget_and_lies_the_same_way_on_its_side(width, height, budget):
     plan = plan_by_width(width, height, tile=560, budget=budget)
@@ -173,7 +165,6 @@ def test_geopixel_s_plan_keeps_to_its_budget_and_lies_the_same_way_on_its_side(w
 sizes = st.lists(st.tuples(pixels, pixels), max_size=60)
 
 
-@quick
 @given(sizes, st.integers(1, 80))
 def test_pictures_together_keep_to_their_budget_and_get_what_they_ask_for_where_it_fits(pictures, budget):
     plans = plan_together(pictures, tile=364, budget=budget)

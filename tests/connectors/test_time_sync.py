@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serval.connectors.time_sync import Timed, TimeSync, interleaved, padded, resampled, synchronise
 
-quick = settings(deadline=None, max_examples=60)
+quick = settings(max_examples=60)
 moments = st.floats(0, 20) | st.integers(0, 200).map(lambda tenths: tenths * 0.1) | st.integers(0, 20).map(float)
 lists = st.lists(moments, max_size=25)
 periods = st.sampled_from([0.1, 0.3, 0.5, 1.0, 7.0]) | st.floats(0.05, 30)

@@ -69,7 +69,7 @@ def test_tool_calls_and_results():
     assert from_huggingface([{"role": "assistant", "tool_calls": [call]}])[0].tool_calls == messages[0].tool_calls
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(["<image>", "<video>", "[IMG]", "<|image_pad|>", "data:image/png;base64,AA"]), min_size=1))
 def test_media_named_in_text_are_not_media(words):
     messages = from_openai([{"role": "user", "content": " ".join(words), "name": words[0]}])

@@ -47,7 +47,7 @@ def v2pe(counted):
     return made
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(runs)
 def test_fractions_follow_v2pes_rule_exactly(counted):
     segments = [text(count) if step is None else medium(count, step=step) for count, step in counted]
@@ -61,7 +61,7 @@ def test_a_small_example_of_it():
     assert positions([text(2)], start=7) == [7, 8]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(runs)
 def test_a_step_of_one_is_ordinary_and_text_after_a_medium_is_whole(counted):
     whole = [text(count) if step is None else medium(count) for count, step in counted]

@@ -60,7 +60,7 @@ def spread(position, axes):
 
 
 sequences = segment_lists().map(lambda segments: from_segments(segments, embed))
-few = settings(deadline=None, max_examples=30)
+few = settings(max_examples=30)
 
 
 @few

@@ -98,7 +98,7 @@ def test_every_special_token_is_split_in_text(family):
                 assert not set(tokenizer.encode(changed)) & never
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_no_mixture_of_their_pieces_becomes_one(family, data):
     tokenizer, names, never, *_ = family

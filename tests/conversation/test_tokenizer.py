@@ -35,7 +35,7 @@ def test_text_comes_back(tokenizer, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(text=st.text().filter(spelled))
 def test_any_text_comes_back_and_never_holds_a_special_token(tokenizer, text):
     ids = tokenizer.encode(text)
@@ -120,7 +120,7 @@ def test_what_a_template_wrote_is_cut_at_the_longest_special_token(tokenizers):
     assert (end.id, end.strips_left, end.strips_right) == (phi3.special("<|end|>"), False, True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(text=st.text(alphabet=st.characters(min_codepoint=0x80, exclude_categories=["Cs"]), max_size=12).filter(spelled))
 def test_a_stream_never_gives_half_a_character(tokenizer, text):
     stream, heard = tokenizer.stream(), ""

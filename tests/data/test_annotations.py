@@ -314,7 +314,7 @@ def test_regions_made_here_get_what_cocos_tools_need(tmp_path):
     assert [each.label for each in next(iter(open_dataset("coco", tmp_path / "a.json"))).regions] == ["dog", "cat"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.lists(st.integers(0, 10**6), min_size=4, max_size=4)), max_size=6),
     st.integers(1, 16384),

@@ -76,7 +76,7 @@ def test_every_record_comes_back_from_every_other_format(form, number):
         assert read_record(format_named(other), there, "", USUAL) == back
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(items(talking=True), st.sampled_from(TALKS))
 def test_whatever_an_item_says_survives_any_format_or_is_refused(item, form):
     form = format_named(form)

@@ -14,7 +14,7 @@ from serval.refusal import Refusal
 from .strategies import items
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(items())
 def test_an_item_is_equal_once_it_was_a_line(item):
     line = item.to_json()

@@ -26,7 +26,7 @@ def read(raw: bytes, *inside, limits=USUAL):
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(JSON, max_size=4), st.integers(1, 9), st.sampled_from([None, 1]), st.booleans())
 def test_elements_are_those_of_the_list(values, chunk, indent, ascii_only):
     raw = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()
@@ -36,7 +36,7 @@ def test_elements_are_those_of_the_list(values, chunk, indent, ascii_only):
         assert read(b"\xef\xbb\xbf \n" + raw + b"\r\n") == {(): values}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(WORDS, JSON, max_size=3), st.dictionaries(WORDS, JSON, max_size=3), st.integers(1, 9))
 def test_members_are_those_of_an_object_inside_another(inner, outer, chunk):
     outer = {name: value for name, value in outer.items() if name != "videos"} | {"videos": inner, "last": [1]}

@@ -44,7 +44,7 @@ def questions(draw):
     return [Query(f"q{frame}", draw(about), frame / 2 + 0.1, frame / 2 + 0.1) for frame in frames]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(happenings(), questions(), st.sampled_from([0.5, 2.0, 29.97]))
 def test_a_writer_sees_only_what_has_happened(events, queries, fps):
     seen = []
@@ -64,7 +64,7 @@ def test_a_writer_sees_only_what_has_happened(events, queries, fps):
         assert replace(query, now=asked.now) == asked
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(happenings(), happenings(), questions(), st.integers(0, 600))
 def test_what_is_said_does_not_depend_on_what_comes(events, others, queries, cut):
     """Change everything behind a moment: all that was said up to then stays, word for word."""
@@ -82,7 +82,7 @@ def test_what_is_said_does_not_depend_on_what_comes(events, others, queries, cut
     assert until(events) == until(changed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(happenings(), questions())
 def test_answers_stand_at_questions_and_where_something_begins_or_ends(events, queries):
     said = list(turns(events, queries, lambda found, query: f"{query.now}", 2.0))

@@ -43,7 +43,7 @@ def test_inside_a_group_every_item_comes_once_an_epoch_so_sizes_are_shares():
         assert own[:size] != own[size : 2 * size] or size < 6  # another shuffle each time
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1).flatmap(
         lambda sizes: st.tuples(
@@ -65,7 +65,7 @@ def test_plain_weights_hold_exactly(drawn, seed):
     assert mixed.passes(2 * mixed.cycle) == {name: 2 * mixed.shares[name] / size for name, size in sizes.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([1, 2, 3, 4, 6]), st.integers(0, 20), st.integers(0, 3))
 def test_a_batch_is_the_same_however_many_workers_and_wherever_it_is_resumed(world, number, seed):
     mixed = Mixture(MOME, {"general": 1, "rec": 2, "reg": 0.5, "document": 1}, seed=seed)

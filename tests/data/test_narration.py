@@ -66,7 +66,7 @@ def test_each_narrator_speaks_alone_and_who_was_rejected_not_at_all():
     assert [[each.text for each in item.messages[1:]] for item in made] == [["C a b"], ["C e f"]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.floats(0, 200), max_size=12), st.sampled_from([1, 2, 7, 30]), st.integers(0, 3))
 def test_dialogues_of_a_long_video_cover_it_without_overlap(times, most, seed):
     events = moments(*((time, f"C does {number}") for number, time in enumerate(times)))
@@ -120,7 +120,7 @@ EVENTS = st.lists(st.floats(0, 100), max_size=10, unique=True).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EVENTS, st.floats(0, 5), st.integers(0, 9))
 def test_delays_keep_the_order_and_look_forward_only(events, most, seed):
     late = delayed(events, most, random.Random(seed))
@@ -132,7 +132,7 @@ def test_delays_keep_the_order_and_look_forward_only(events, most, seed):
         assert delayed(events[: number + 1], most, random.Random(seed)) == late[: number + 1]  # by what came before alone
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(EVENTS, st.floats(0, 20), st.integers(0, 9))
 def test_dropping_and_merging_lose_and_join_what_they_say(events, gap, seed):
     assert thinned(events, 0.0, random.Random(seed)) == events and thinned(events, 1.0, random.Random(seed)) == ()

@@ -58,7 +58,7 @@ def test_nothing_is_learned_behind_ignored_frames():
     ]  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.integers(0, 4)), max_size=8), st.integers(0, 5))
 def test_every_frame_stands_once_and_decisions_follow_the_rule(turns, first):
     frame, said = first, []

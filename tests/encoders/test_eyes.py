@@ -105,7 +105,7 @@ boxes = st.builds(Box, unit, unit, unit, unit)
 points = st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).normal(size=(21, 2)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 99), boxes, unit, unit, st.none() | points, st.text(max_size=9))
 def test_whatever_an_encoder_gives_is_rounded_as_recorded(seed, box, score, present, points, text):
     draw = np.random.default_rng(seed)

@@ -144,7 +144,7 @@ def test_an_exception_keeps_what_was_encoded_and_the_next_run_goes_on(tmp_path):
     assert len(extract(Doubling(), wanted, tmp_path)) == 9 and len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 3), st.integers(0, 60), st.sampled_from(["before the index", "shard half written", "index half written"]))
 def test_killed_at_any_moment_the_next_run_mends_it(tmp_path_factory, shards, cut, moment):
     """What a kill leaves: a shard that the index does not name, whole or not, or a file beside the place it was to take."""

@@ -70,7 +70,7 @@ def test_naflex_keeps_proportions_and_gives_the_same_patches(pictures):
         assert PictureInput.from_json(ours.to_json()) == ours
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([14, 16, 32]), st.sampled_from([1, 49, 256, 1024]))
 def test_naflex_sizes_are_those_of_transformers(height, width, side, most):
     from transformers.models.siglip2.image_processing_pil_siglip2 import get_image_size_for_max_num_patches
@@ -79,7 +79,7 @@ def test_naflex_sizes_are_those_of_transformers(height, width, side, most):
     assert way.target(height, width) == get_image_size_for_max_num_patches(height, width, side, most)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 2000), st.integers(1, 2000), st.integers(1, 500))
 def test_the_shorter_side_gets_its_length(height, width, side):
     rows, columns = PictureInput(side).target(height, width)

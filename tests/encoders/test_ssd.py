@@ -9,7 +9,7 @@ from serval.encoders.ssd import Letterbox, anchors, clipped, decode
 from serval.media.box import Box
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([128, 192]))
 def test_the_square_holds_the_picture_in_its_middle_and_knows_the_way_back(width, height, size):
     square = Letterbox.of(np.full((height, width, 3), 255, np.uint8), size)

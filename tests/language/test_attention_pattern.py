@@ -69,7 +69,7 @@ def test_two_pictures_in_a_row_see_each_other_only_backwards():
     assert mask.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(places=cuts)
 @torch.inference_mode()
 @pytest.mark.parametrize("name", PATTERNS)

@@ -47,7 +47,7 @@ def test_logits_are_those_of_transformers_for_other_shapes(tmp_path, changes):
     torch.testing.assert_close(decoder(ids), reference(ids).logits, atol=1e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cuts=st.sets(st.integers(1, 29)), batch=st.integers(1, 2))
 @torch.inference_mode()
 def test_any_way_of_cutting_a_sequence_gives_the_logits_of_one_pass(tiny, cuts, batch):

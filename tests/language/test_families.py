@@ -40,7 +40,7 @@ def test_logits_are_those_of_transformers(family):
     torch.testing.assert_close(decoder(ids), expected, atol=1e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(cuts=st.sets(st.integers(1, LENGTH - 1)))
 @torch.inference_mode()
 def test_any_way_of_cutting_gives_the_logits_of_one_pass(family, cuts):

@@ -65,7 +65,7 @@ def test_whatever_came_before_a_prompt_is_read_in_its_own_pieces(prompts, most):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_fork_goes_on_as_one_pass_would_and_leaves_the_original_alone(tiny, data):
     ids = data.draw(st.lists(st.integers(0, 96), min_size=3, max_size=40))
     read = data.draw(st.integers(1, len(ids) - 1))

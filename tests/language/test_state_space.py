@@ -75,7 +75,7 @@ def forms(arguments, chunk):
     return scan_step(**arguments), scan_parallel(**arguments), scan_chunked(**arguments, chunk=chunk)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(arguments=scans(), chunk=st.integers(1, 21))
 def test_three_forms_are_the_recurrence(arguments, chunk):
     expected = written_out(**arguments)
@@ -83,7 +83,7 @@ def test_three_forms_are_the_recurrence(arguments, chunk):
         torch.testing.assert_close(found, expected, **CLOSE)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(arguments=scans(), cuts=st.sets(st.integers(1, 19)), chunk=st.integers(1, 7))
 def test_any_form_goes_on_where_another_stopped(arguments, cuts, chunk):
     length, state, read = arguments["x"].shape[1], arguments["state"], []
@@ -95,7 +95,7 @@ def test_any_form_goes_on_where_another_stopped(arguments, cuts, chunk):
     torch.testing.assert_close((torch.cat(read, dim=1), state), scan_step(**arguments), **CLOSE)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(arguments=scans(), chunk=st.integers(1, 7))
 def test_gradients_are_those_of_the_recurrence(arguments, chunk):
     floats = [name for name in arguments if name != "valid"]
@@ -160,7 +160,7 @@ def test_the_mixer_is_that_of_transformers(changes, same):
     torch.testing.assert_close(found(hidden)[0], expected(hidden), atol=1e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(cuts=st.sets(st.integers(1, 17)), seed=st.integers(0, 99))
 @torch.inference_mode()
 def test_any_way_of_cutting_a_sequence_gives_what_one_pass_gives(cuts, seed):
@@ -174,7 +174,7 @@ def test_any_way_of_cutting_a_sequence_gives_what_one_pass_gives(cuts, seed):
     torch.testing.assert_close((state.conv, state.ssm), (last.conv, last.ssm), **CLOSE)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(data=st.data())
 @torch.inference_mode()
 def test_padding_leaves_no_trace_wherever_it_stands(data):
@@ -464,7 +464,7 @@ def test_configurations_that_cannot_be_are_refused(pair, tmp_path, changes, why)
         load_decoder(folder, config)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(cuts=st.sets(st.integers(1, 11)))
 @torch.inference_mode()
 def test_beside_attention_any_way_of_cutting_gives_the_logits_of_one_pass(cuts):

@@ -126,7 +126,7 @@ def test_of_ten_thousand_tiny_pictures_so_many_as_asked_and_never_more_than_the_
         assert len(strict.video(flood, fps=1000.0, most=10_000).arrays) == 100
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=4))
 def test_damage_is_a_picture_or_a_refusal(decoder, place, bytes_):
     whole = bytearray(written("JPEG"))

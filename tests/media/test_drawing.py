@@ -102,7 +102,7 @@ def test_nothing_to_say_draws_nothing():
 
 @given(st.text(max_size=120), st.integers(20, 900), st.sampled_from([12, 20, 36]))
 @example("x" * 120, 30, 12)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_lines_fit_and_lose_no_letter(text, width, size):
     lines = wrap(" ".join(text.split()), width, size)
     assert all(text_width(line, size) <= width or len(line) == 1 for line in lines)
@@ -130,7 +130,7 @@ edges = st.floats(-0.5, 1.5)
 )
 @example(1, 1, "person", (0.0, 0.0, 1.0, 1.0))
 @example(2, 90, "你好 Grüße שלום \U0001f695 \ud800", (1.4, 1.4, -0.4, -0.4))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_any_size_text_and_box_can_be_drawn(width, height, text, corners):
     guard = np.full((height + 20, width, 3), 7, np.uint8)  # rows of memory before and after, which must stay
     picture = guard[10:-10]

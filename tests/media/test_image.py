@@ -168,7 +168,7 @@ def test_cut_off(tmp_path, kind):
     assert "damaged or cut off" in (text := refused(path)) or "known kind" in text
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_corrupt_bytes_are_refused_or_read(tmp_path, recwarn, data):
     kind = data.draw(st.sampled_from(["png", "jpeg", "bmp", "tiff", "webp", "gif"]))

@@ -340,7 +340,7 @@ def test_a_movie_that_keeps_its_data_in_another_file(clips, tmp_path):
 # -- corruption -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_corrupt_bytes_are_refused_or_read_and_nothing_leaks(clips, tmp_path, caplog, data):
     name = data.draw(st.sampled_from(["front.mp4", "a.mp4", "a.mkv", "a.ts", "a.avi"]))

@@ -162,4 +162,4 @@ class Client(RuleBasedStateMachine):
 
 
 TestClient = Client.TestCase
-TestClient.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestClient.settings = settings(max_examples=60, stateful_step_count=40)

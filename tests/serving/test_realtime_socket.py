@@ -396,7 +396,7 @@ SENT = {
 def test_in_any_order_there_is_an_answer_and_nothing_breaks(service, caplog):
     script(service, Scripted("A ", "mug."), voice=Hums())
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(st.lists(st.sampled_from(sorted(SENT)), max_size=12), st.booleans())
     def talk(names, polite):
         line = Socket(service)

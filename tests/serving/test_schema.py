@@ -30,7 +30,6 @@ def test_never_a_servers_error(app):
 
             @settings(
                 max_examples=3 if operation.path.startswith(OWN) else 20,
-                deadline=None,
                 derandomize=True,
                 database=None,
                 suppress_health_check=list(HealthCheck),

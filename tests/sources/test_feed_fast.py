@@ -75,7 +75,7 @@ def test_arrival_times_that_waver_about_the_rate_cost_nothing(at_times):
     assert len(pictures(items, "a")) >= 598
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.floats(0, 20), min_size=0, max_size=60).map(sorted), min_size=1, max_size=3),
     st.floats(0.5, 30),

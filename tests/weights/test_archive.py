@@ -121,7 +121,7 @@ def test_a_member_that_is_short_or_not_there_is_refused(suffix: str, out: Path) 
 
 
 @given(suffix=st.sampled_from([".whl", ".tgz", ".deb"]), data=st.data())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_damaged_in_an_archive_gives_the_file_or_one_line(suffix: str, data: st.DataObject, out: Path) -> None:
     path = put(out.parent, suffix, {"p/one.bin": DATA})
     content = bytearray(path.read_bytes())

@@ -128,7 +128,7 @@ def test_absurd_sizes_of_a_model_are_refused(tmp_path):
 WHOLE: list[bytes] = []  # written once
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_header_is_read_as_it_says_or_refused(tmp_path_factory, data):
     """What is read is what the gguf package reads, byte by byte."""

@@ -69,7 +69,7 @@ def best_pairs_first(text: str, found: list[str], *, prefix: bool) -> list[str]:
     return result
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(text=st.text(alphabet="theca world,.'\n▁12HЗд你😀 ", max_size=40), prefix=st.booleans())
 def test_sentence_piece_joins_the_best_pairs_first(text, prefix, sentence_piece, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / f"piece-{prefix}.gguf"

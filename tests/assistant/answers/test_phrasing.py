@@ -169,7 +169,7 @@ def moments(draw, make):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_whatever_happens_every_claim_stands_in_the_facts(make, data, seed):
     facts = data.draw(moments(make))

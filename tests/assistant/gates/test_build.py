@@ -117,7 +117,7 @@ def decisions(name, stream):
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(stream=views(), other=views(), data=st.data())
 def test_decisions_do_not_depend_on_what_comes_later(name, stream, other, data):
     until = data.draw(st.integers(0, len(stream)))
@@ -127,7 +127,7 @@ def test_decisions_do_not_depend_on_what_comes_later(name, stream, other, data):
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(stream=views())
 def test_a_gate_keeps_nothing_but_its_state(name, stream):
     gate = gate_named(name)

@@ -79,7 +79,7 @@ def stepped(gate, seen):
 
 @pytest.mark.parametrize("body", ["gru", "window"])
 class TestHead:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(drawn=STREAMS)
     def test_streamed_is_what_all_at_once_gives(self, body, drawn):
         seen, network, reads = views(drawn), head(body), reader()
@@ -135,7 +135,7 @@ class TestHead:
         assert stepped(gate, seen) == stepped(gate, seen)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(drawn=STREAMS, other=STREAMS, data=st.data())
 def test_decisions_do_not_depend_on_what_comes_later(drawn, other, data):
     gate, until = LearnedGate(head(), reader(), 0.5), data.draw(st.integers(0, len(drawn)))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.assistant.instructions.book import InstructionBook
@@ -139,7 +139,6 @@ def test_a_span_over_midnight_belongs_to_the_day_it_begins_on(day, clock, inside
 CLOCK = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
 
 
-@settings(deadline=None)
 @given(CLOCK, CLOCK, st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)))
 def test_a_span_and_its_complement_fill_the_day(start, end, wall):
     if start != end:
@@ -169,7 +168,6 @@ def test_no_schedule(text):
         parse_schedule(text)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_a_schedule_or_refused(text):
     for read in (parse_schedule, lambda said: parse_expiry(said, NOON)):

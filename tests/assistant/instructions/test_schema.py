@@ -1,7 +1,7 @@
 """A schema for an event's data: what is accepted, and how typed facts fill it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -125,7 +125,6 @@ FACT = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(NAME, PROPERTY, max_size=6), st.lists(NAME, max_size=2, unique=True), st.lists(FACT, max_size=5))
 def test_data_satisfies_its_schema_or_is_empty_with_a_reason(properties, required, facts):
     schema = {"type": "object", "properties": properties, "required": required}

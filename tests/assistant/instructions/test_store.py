@@ -38,7 +38,7 @@ INSTRUCTIONS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(INSTRUCTIONS, max_size=5, unique_by=lambda each: each.id))
 def test_read_back_as_written(tmp_path_factory, instructions):
     path = tmp_path_factory.getbasetemp() / "round.yaml"
@@ -75,7 +75,6 @@ def test_ids_come_from_the_words(text, name):
     assert store.make_id(text, {name}) == f"{name}-2"
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=500), st.sets(st.sampled_from(["instruction", "instruction-2", "a"])))
 def test_any_text_has_a_new_id(text, taken):
     name = store.make_id(text, taken)
@@ -140,7 +139,6 @@ def test_not_text(path):
         store.load(path.parent)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_instructions_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.yaml"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.assistant.instructions.instruction import Target
@@ -83,7 +83,6 @@ def test_courtesy_and_case_change_nothing(said):
         assert other.model_copy(update={"confidence": plain.confidence}) == plain, dressed
 
 
-@settings(deadline=None)
 @given(st.text(max_size=500))
 def test_any_text_has_a_read_back(said):
     found = understand(said)
@@ -95,7 +94,6 @@ def test_any_text_has_a_read_back(said):
 WORDS = sorted({word for said in TABLE for word in said.split()} | {",", '"', "'", ".", "«0»", "-", "0", "99999999"})
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join))
 def test_any_jumble_of_known_words_has_an_understanding(said):
     found = understand(said)

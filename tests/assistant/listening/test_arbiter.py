@@ -187,4 +187,4 @@ class Room(RuleBasedStateMachine):
 
 
 TestRoom = Room.TestCase
-TestRoom.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRoom.settings = settings(max_examples=150, stateful_step_count=40)

@@ -167,7 +167,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps)
 def test_the_cap_holds_whatever_comes_and_nothing_goes_unsaid(given_steps):
     memory = Memory(1)

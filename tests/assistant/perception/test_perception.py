@@ -202,7 +202,7 @@ def decided(percepts):
     return out
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(streams(), st.data())
 def test_what_is_known_now_does_not_depend_on_what_comes_later(percepts, data):
     until = data.draw(st.integers(1, len(percepts)))
@@ -213,13 +213,13 @@ def test_what_is_known_now_does_not_depend_on_what_comes_later(percepts, data):
     assert decided([*percepts[:until], *other])[:until] == full[:until]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(streams())
 def test_the_same_percepts_give_the_same_views(percepts):
     assert decided(percepts) == decided(percepts)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(streams())
 def test_every_change_is_settled_after_it_began_and_within_the_picture(percepts):
     perception = Perception(ALL)

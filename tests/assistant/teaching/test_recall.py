@@ -37,7 +37,7 @@ def test_each_is_known_in_other_pictures():
         assert found[0] is not None and found[0][0] == name and 0.5 <= found[0][1] <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["signed", "rectified", "sparse"]), st.floats(1e-3, 1e3))
 def test_random_vectors_stay_unknown(seed, kind, size):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serval.assistant.gates.gate import Score
@@ -40,7 +40,6 @@ def test_without_thumbs_it_is_the_gate_itself():
     assert judged.words == words_of(seen, score.because) and {"appears", "dog", "left edge"} <= set(judged.words)
 
 
-@settings(deadline=None)
 @given(st.lists(moments, max_size=40), st.lists(st.sampled_from(WORDS), max_size=6, unique=True))
 def test_no_thumb_moves_more_than_a_step_and_all_together_no_more_than_the_most(given_thumbs, probe):
     taste = Taste()
@@ -51,7 +50,6 @@ def test_no_thumb_moves_more_than_a_step_and_all_together_no_more_than_the_most(
         assert abs(taste.shift(probe)) <= MOST + 1e-9
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), st.lists(st.sampled_from(WORDS), max_size=6, unique=True))
 def test_a_thumb_moves_its_own_moment_its_way(score, words):
     assert Taste().after(True, score, 0.35, words).shift(words) > 0 > Taste().after(False, score, 0.35, words).shift(words)

@@ -67,7 +67,7 @@ def test_fields_that_do_not_matter_can_be_named():
     assert diff(left, right, ignore=("said_at",)).identical
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(events, st.randoms())
 def test_a_timeline_is_identical_to_itself_in_any_order_and_under_any_ids(given_events, random):
     other = [each.model_copy(update={"id": str(number)}) for number, each in enumerate(given_events)]
@@ -75,7 +75,7 @@ def test_a_timeline_is_identical_to_itself_in_any_order_and_under_any_ids(given_
     assert diff(given_events, other).identical
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(events, events, st.floats(0, 5))
 def test_every_event_is_told_of_exactly_once(left, right, tolerance):
     found = diff(left, right, tolerance=tolerance)

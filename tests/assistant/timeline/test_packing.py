@@ -51,7 +51,7 @@ def leaves(value: object) -> object:
     return (type(value).__name__, value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(percepts)
 def test_what_was_quantized_comes_back_to_the_last_bit(percept):
     kept = quantize(percept)
@@ -59,7 +59,7 @@ def test_what_was_quantized_comes_back_to_the_last_bit(percept):
     assert leaves(quantize(kept)) == leaves(kept)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(percepts)
 def test_quantizing_changes_numbers_by_a_thousandth_at_most_and_nothing_else(percept):
     kept = quantize(percept)
@@ -90,7 +90,7 @@ def test_a_feature_out_of_range_stays_finite():
     assert np.isfinite(quantize(percept).feature).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.data())
 def test_damaged_bytes_are_told_from_good_ones(noise, data):
     good = pack(Percept("a", 0, 0.0, np.zeros((36, 64), np.uint8), text=(TextLine("x", 1.0, Box(0, 0, 1, 1)),)))

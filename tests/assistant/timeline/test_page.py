@@ -121,7 +121,7 @@ def harmless(tmp_path_factory):
 
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40), st.text(alphabet="<>/\"'&;={}%!- ab", max_size=40)))
 @example("".join(HOSTILE))
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=16)
 def test_no_text_changes_the_shape_of_the_page_and_all_of_it_can_be_read(harmless, tmp_path_factory, text):
     outline = Outline(made(tmp_path_factory.mktemp("run"), text))
     assert outline.shape == harmless.shape

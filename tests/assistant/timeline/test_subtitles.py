@@ -95,7 +95,7 @@ def words(text: str) -> str:
     return "".join(text.split())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(events())
 def test_captions_can_be_read_back_whatever_the_text(given_events):
     expected = cues(given_events)
@@ -120,7 +120,7 @@ def test_captions_can_be_read_back_whatever_the_text(given_events):
         assert voice == ((one_line(cue.event.source) or "source") if several else "")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(events())
 def test_every_spoken_word_has_a_caption_long_enough_to_read(given_events):
     shown = cues(given_events)
@@ -142,7 +142,7 @@ def test_a_caption_keeps_out_of_the_way_of_what_it_is_about():
         assert line in "".join(webvtt([event]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(events())
 def test_json_lines_come_back_exactly_and_are_split_by_line_ends_only(given_events):
     text = "".join(json_lines(given_events))

@@ -105,7 +105,7 @@ def babbled(constraint, words, seed, extra=0):
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31))
 def test_json_is_valid(name, seed, words, vocabulary):
     text, reason = babbled(Constraint.json_schema(SCHEMAS[name], vocabulary), words, seed, extra=seed % 3)
@@ -126,7 +126,7 @@ def test_json_is_valid_with_a_real_tokenizer(name, smollm2_words, smollm2_vocabu
 @pytest.mark.parametrize(
     "pattern", ["[0-9]{1,3}(:[0-5][0-9]){0,2}", "(left|right|é+x)( and (up|down))?", "<\\|end\\|>|a", "[^a]{0,4}🐈?"]
 )
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31))
 def test_text_matches_the_whole_expression(pattern, seed, words, vocabulary):
     text, reason = babbled(Constraint.regex(pattern, vocabulary), words, seed)

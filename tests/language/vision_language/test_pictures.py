@@ -64,7 +64,7 @@ def test_idefics3(size, split):
     assert plan.tokens == 4 * len(expected["pixel_values"][0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), longest=st.sampled_from([364, 1456, 2048, 6000]))
 def test_idefics3_sizes(height, width, longest):
     size = idefics._resize_output_size_rescale_to_max_len(height, width, max_len=longest)
@@ -90,7 +90,7 @@ def test_qwen2_vl(size):
     assert [list(plan.grid)] == expected["image_grid_thw"].tolist() and 4 * plan.tokens == len(expected["pixel_values"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(height=st.integers(1, 5000), width=st.integers(1, 5000))
 def test_qwen2_vl_sizes(height, width):
     if max(height, width) > 200 * min(height, width):
@@ -111,7 +111,7 @@ def test_a_video_of_qwen2_vl_is_pairs_of_frames():
     assert torch.equal(pixels[1], still)  # the last frame is seen twice
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 900), width=st.integers(1, 900), most=st.sampled_from([None, 1, 2, 9]))
 def test_tiles_are_packed_as_transformers_packs_them(height, width, most):
     """What remains of the tiles is the picture; rows end with the newline; there are as many tokens as planned."""

@@ -128,7 +128,7 @@ def test_ten_thousand_pictures_in_one_part_are_counted_before_one_is_decoded(eye
     assert not decoded
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 64), st.integers(1, 64), st.sampled_from(["PNG", "JPEG", "WEBP"]))
 def test_pictures_of_any_size_are_seen_or_refused(eyes, height, width, form):
     answer = ask(eyes, image(url(written(drawn(height, width), form))), max_tokens=1)
